@@ -1,0 +1,92 @@
+package release
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// Selection says which release to take. What is empty selects nothing out; what is given must all hold.
+type Selection struct {
+	// Constraint is a range of versions as Masterminds/semver reads them, such as ">=7.0.0" or "~7.0".
+	Constraint string
+	// Line is a release line, such as 7.0.
+	Line string
+	// Version is one version, X.Y.Z.
+	Version string
+}
+
+// Pick returns the newest of all releases that the selection admits. That there is none is an error that says what there is.
+func (s Selection) Pick(all []Release) (Release, error) {
+	admits, err := s.parse()
+	if err != nil {
+		return Release{}, err
+	}
+	var picked Release
+	var highest *semver.Version
+	for _, r := range all {
+		v, err := r.semver()
+		if err != nil {
+			return Release{}, err
+		}
+		if admits(v) && (highest == nil || v.GreaterThan(highest)) {
+			picked, highest = r, v
+		}
+	}
+	if highest == nil {
+		return Release{}, s.nothing(all)
+	}
+	return picked, nil
+}
+
+func (s Selection) parse() (admits func(*semver.Version) bool, err error) {
+	var constraint *semver.Constraints
+	if s.Constraint != "" {
+		if constraint, err = semver.NewConstraint(s.Constraint); err != nil {
+			return nil, fmt.Errorf("version constraint %q: %w; write a range such as >=7.0.0 or >=7.0.0, <7.4.0", s.Constraint, err)
+		}
+	}
+	if s.Line != "" && !isLine(s.Line) {
+		return nil, fmt.Errorf("release line %q: not of the form X.Y, such as 7.0", s.Line)
+	}
+	var version *semver.Version
+	if s.Version != "" {
+		if version, err = semver.StrictNewVersion(s.Version); err != nil {
+			return nil, fmt.Errorf("version %q: not of the form X.Y.Z, such as 7.0.1: %w", s.Version, err)
+		}
+		if !isRelease(version) {
+			return nil, fmt.Errorf("version %q is a pre-release, which is never taken: a release has no suffix, and a patch number below %d",
+				s.Version, firstPreRelease)
+		}
+	}
+	return func(v *semver.Version) bool {
+		return (constraint == nil || constraint.Check(v)) && (s.Line == "" || lineOf(v) == s.Line) && (version == nil || v.Equal(version))
+	}, nil
+}
+
+// nothing is the error of a selection that admits none of all.
+func (s Selection) nothing(all []Release) error {
+	if len(all) == 0 {
+		return errors.New("select a release: upstream has no release that can be installed on Ubuntu 24.04; check its address")
+	}
+	var asked []string
+	for _, part := range []struct{ name, value string }{{"version", s.Version}, {"line", s.Line}, {"constraint", s.Constraint}} {
+		if part.value != "" {
+			asked = append(asked, part.name+" "+part.value)
+		}
+	}
+	names := make([]string, len(all))
+	for i, r := range all {
+		names[i] = r.Version
+	}
+	// The end of the list has the newest, which is what a wrong selection mostly is about.
+	const shown = 12
+	prefix := ""
+	if len(names) > shown {
+		prefix = fmt.Sprintf("%d older ones, ", len(names)-shown)
+		names = names[len(names)-shown:]
+	}
+	return fmt.Errorf("select a release: none is of %s; upstream has %s%s", strings.Join(asked, ", "), prefix, strings.Join(names, ", "))
+}
