@@ -1,0 +1,104 @@
+package helmrepo
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// indexName is the file that Helm reads first in a chart repository.
+const indexName = "index.yaml"
+
+// PublishDirectory puts an archive into dir, a chart repository as GitHub Pages or any web server serves it, and adds it to the
+// index.yaml there as MergeIndex does; dir and index are made when missing. Each file is replaced whole or not at all, the archive
+// before the index, so that nobody finds a version in the index whose archive is not there; a run that was cut off in between is
+// completed by running again, and an archive that has got lost is put back.
+//
+// When the directory has another archive of this version, in the index or in a file that the index does not have, nothing is changed and
+// the error is ErrVersionTaken.
+func PublishDirectory(dir string, a Archive, baseURL string, now time.Time) (Result, error) {
+	published, err := publishDirectory(dir, a, baseURL, now)
+	switch {
+	case errors.Is(err, ErrVersionTaken):
+		return Result{}, err
+	case err != nil:
+		return Result{}, fmt.Errorf("publish chart %s %s in %s: %w", a.Name, a.Version, dir, err)
+	}
+	return Result{Location: filepath.Join(dir, a.Filename), Digest: "sha256:" + a.Digest, Published: published}, nil
+}
+
+func publishDirectory(dir string, a Archive, baseURL string, now time.Time) (published bool, err error) {
+	index, err := readFile(filepath.Join(dir, indexName))
+	if err != nil {
+		return false, err
+	}
+	merged, changed, err := MergeIndex(index, a, baseURL, now)
+	if err != nil {
+		return false, err
+	}
+	path := filepath.Join(dir, a.Filename)
+	there, err := readFile(path)
+	switch {
+	case err != nil:
+		return false, err
+	case there != nil && !bytes.Equal(there, a.Data) && !changed:
+		return false, fmt.Errorf("%s is damaged: it is not the archive whose digest the index has; "+
+			"delete it and run again to have it written anew", path)
+	case there != nil && !bytes.Equal(there, a.Data):
+		return false, a.taken("%s has other content, though the index does not have it", path)
+	}
+	if there == nil {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return false, err
+		}
+		if err := writeFile(path, a.Data); err != nil {
+			return false, err
+		}
+	}
+	if changed {
+		if err := writeFile(filepath.Join(dir, indexName), merged); err != nil {
+			return false, err
+		}
+	}
+	return changed || there == nil, nil
+}
+
+// readFile returns nil for a file that does not exist, and never nil for one that does.
+func readFile(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// writeFile puts data in the place of a file in one step: whoever reads the file meanwhile, or after a crash, finds the old content or
+// the new.
+func writeFile(path string, data []byte) (err error) {
+	// The name is fixed so that what a killed run leaves is overwritten by the next, and hidden so that no chart repository lists it.
+	file, err := os.OpenFile(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(file.Name())
+		}
+	}()
+	if _, err := file.Write(data); err != nil {
+		_ = file.Close()
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		_ = file.Close()
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}

@@ -1,0 +1,140 @@
+// Package helmrepo packages a Helm chart and publishes it: to a directory that is served as a chart repository, and to an OCI registry.
+// A version that is published keeps its content for ever; publishing the same content again changes nothing.
+package helmrepo
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/chart/v2/util"
+)
+
+// Archive is a packaged chart.
+type Archive struct {
+	// Name, Version and AppVersion are what the Chart.yaml in Data says.
+	Name, Version, AppVersion string
+	// Filename is <name>-<version>.tgz, the name that Helm gives to an archive.
+	Filename string
+	// Data is the archive itself.
+	Data []byte
+	// Digest is the SHA-256 of Data in hexadecimal, as a chart repository's index has it.
+	Digest string
+}
+
+// Package makes the archive of the chart in chartDir, with Helm's own loader (.helmignore is obeyed) and writer. The version is that
+// of Chart.yaml; appVersion takes the place of the one there. Everything in the archive is dated epoch, which must be set: the same
+// sources, appVersion and epoch give the same bytes. Nothing in chartDir is changed.
+//
+// A dependency that Chart.yaml declares and charts/ lacks is an error, as is a version that is no full semantic version.
+func Package(chartDir, appVersion string, epoch time.Time) (Archive, error) {
+	archive, err := pack(chartDir, appVersion, epoch)
+	if err != nil {
+		return Archive{}, fmt.Errorf("package chart %s: %w", chartDir, err)
+	}
+	return archive, nil
+}
+
+func pack(chartDir, appVersion string, epoch time.Time) (Archive, error) {
+	switch {
+	case appVersion == "":
+		return Archive{}, errors.New("no appVersion given: it is the version of OpenNebula that the chart installs")
+	case epoch.IsZero():
+		return Archive{}, errors.New("no epoch given: without one the archive would carry today's date and differ each time")
+	}
+	c, err := load(chartDir)
+	if err != nil {
+		return Archive{}, err
+	}
+	c.Metadata.AppVersion = appVersion
+	sortDependencies(c)
+	c.StampModTimes(epoch)
+	data, err := save(c)
+	if err != nil {
+		return Archive{}, err
+	}
+	sum := sha256.Sum256(data)
+	archive := Archive{
+		Name:       c.Metadata.Name,
+		Version:    c.Metadata.Version,
+		AppVersion: c.Metadata.AppVersion,
+		Filename:   filename(c.Metadata),
+		Data:       data,
+		Digest:     hex.EncodeToString(sum[:]),
+	}
+	// Helm's writer ignores errors when it closes the file: what a full disk cut off is found here.
+	if _, err := archive.open(); err != nil {
+		return Archive{}, err
+	}
+	return archive, nil
+}
+
+func load(chartDir string) (*chart.Chart, error) {
+	c, err := loader.LoadDir(chartDir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := semver.StrictNewVersion(c.Metadata.Version); err != nil {
+		return nil, fmt.Errorf("version %q in Chart.yaml is not of the form 1.2.3: %w", c.Metadata.Version, err)
+	}
+	for _, want := range c.Metadata.Dependencies {
+		if !slices.ContainsFunc(c.Dependencies(), func(have *chart.Chart) bool { return have.Name() == want.Name }) {
+			return nil, fmt.Errorf("dependency %s %s of Chart.yaml is not in charts/: run `helm dependency build %s`",
+				want.Name, want.Version, chartDir)
+		}
+	}
+	return c, nil
+}
+
+// sortDependencies gives subcharts an order: Helm's loader keeps them in a map and returns them in another order each time.
+func sortDependencies(c *chart.Chart) {
+	dependencies := slices.SortedFunc(slices.Values(c.Dependencies()), func(a, b *chart.Chart) int {
+		return cmp.Or(strings.Compare(a.Metadata.Name, b.Metadata.Name), strings.Compare(a.Metadata.Version, b.Metadata.Version))
+	})
+	c.SetDependencies(dependencies...)
+	for _, dependency := range dependencies {
+		sortDependencies(dependency)
+	}
+}
+
+// save has Helm write the archive; Helm can write to a directory only.
+func save(c *chart.Chart) (data []byte, err error) {
+	dir, err := os.MkdirTemp("", "helmrepo-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path, err := util.Save(c, dir)
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+func filename(m *chart.Metadata) string { return m.Name + "-" + m.Version + ".tgz" }
+
+// open reads the chart in the archive and checks that the archive is what it says of itself.
+func (a Archive) open() (*chart.Chart, error) {
+	if sum := sha256.Sum256(a.Data); hex.EncodeToString(sum[:]) != a.Digest {
+		return nil, fmt.Errorf("chart archive %s: its SHA-256 is %x, not %s", a.Filename, sum, a.Digest)
+	}
+	c, err := loader.LoadArchive(bytes.NewReader(a.Data))
+	if err != nil {
+		return nil, fmt.Errorf("chart archive %s: %w", a.Filename, err)
+	}
+	if m := c.Metadata; m.Name != a.Name || m.Version != a.Version || m.AppVersion != a.AppVersion || filename(m) != a.Filename {
+		return nil, fmt.Errorf("chart archive %s: it is said to hold %s %s (appVersion %s) and holds %s %s (appVersion %s)",
+			a.Filename, a.Name, a.Version, a.AppVersion, m.Name, m.Version, m.AppVersion)
+	}
+	return c, nil
+}
