@@ -1,0 +1,64 @@
+// Package pipeline releases OpenNebula on Kubernetes: it finds out what is new upstream, builds, scans and pushes the image, moves
+// its tags, and packages and publishes the chart. It decides everything and does none of the heavy work: that is an Engine's.
+package pipeline
+
+import (
+	"context"
+	"time"
+
+	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/registry"
+	"opennebula-kube/ci/release"
+)
+
+// Upstream is where OpenNebula's releases are found. *release.Upstream is one.
+type Upstream interface {
+	// Releases returns all installable releases, the lowest version first.
+	Releases(ctx context.Context) ([]release.Release, error)
+	// URL is the address that packages come from.
+	URL() string
+}
+
+// Pipeline is the machinery of a run: what it works with, but not what it is asked to do (see Options).
+type Pipeline struct {
+	// Engine builds, scans and pushes.
+	Engine Engine
+	// Upstream is where releases come from.
+	Upstream Upstream
+	// Images is the repository that the image is released to.
+	Images *registry.Repository
+	// ResolveBase returns the digest that a reference to a base image stands for now.
+	ResolveBase func(ctx context.Context, ref string) (digest string, err error)
+	// Now is the clock.
+	Now func() time.Time
+	// Progress is told what the run does; nil keeps it quiet.
+	Progress func(Event)
+}
+
+// Options is what a run is asked to do.
+type Options struct {
+	// Selection says which release to take.
+	Selection release.Selection
+	// Platforms are the platforms to release for, as os/architecture; none means all that the release has.
+	Platforms []string
+	// BaseImage is the reference of the image to build on, with or without a digest.
+	BaseImage string
+	// Policy is what the gate lets pass.
+	Policy gate.Policy
+	// Chart says what to do with the chart.
+	Chart ChartOptions
+	// DryRun builds, scans and packages, but sends nothing anywhere and moves no tag.
+	DryRun bool
+}
+
+// ChartOptions says where the chart is and where it goes.
+type ChartOptions struct {
+	// Dir is the directory of the chart's sources.
+	Dir string
+	// Registry is the OCI repository to publish to, its last element the chart's name; nil for none.
+	Registry *registry.Repository
+	// RepositoryDir is the directory of a chart repository (index.yaml and archives) to publish to; empty for none.
+	RepositoryDir string
+	// RepositoryURL is the address that RepositoryDir is served at; empty makes the index's addresses relative.
+	RepositoryURL string
+}

@@ -1,0 +1,416 @@
+package pipeline_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/helmrepo"
+	"opennebula-kube/ci/httpfault"
+	"opennebula-kube/ci/pipeline"
+	"opennebula-kube/ci/registry"
+	"opennebula-kube/ci/release"
+)
+
+var firstTags = []string{"7", "7.2", "7.2.0", "7.2.0-1", "latest"}
+
+// stages lists the stages of a run with what became of them, as "scan done".
+func stages(report *pipeline.Report) []string {
+	list := make([]string, len(report.Stages))
+	for i, s := range report.Stages {
+		list[i] = s.Name + " " + string(s.State)
+	}
+	return list
+}
+
+func fileNames(report *pipeline.Report) []string {
+	list := make([]string, len(report.Files))
+	for i, f := range report.Files {
+		list[i] = f.Name
+	}
+	slices.Sort(list)
+	return list
+}
+
+func TestFirstRelease(t *testing.T) {
+	w := newWorld(t, "7.0.1", "7.2.0")
+	report := w.released(t)
+	want := []string{"detect done", "plan done", "build done", "scan done", "gate done", "push done", "promote done", "package done", "publish done"}
+	if diff := cmp.Diff(want, stages(report)); diff != "" {
+		t.Error(diff)
+	}
+	tags := w.tags(t)
+	for tag, digest := range tags {
+		if digest != report.Image.Digest {
+			t.Errorf("%s is at %s, want %s", tag, digest, report.Image.Digest)
+		}
+	}
+	if diff := cmp.Diff(firstTags, w.tagNames(t)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"7.2.0-1", "7.2.0", "7.2", "7", "latest"}, report.Image.Tags); diff != "" {
+		t.Error(diff)
+	}
+	files := []string{
+		"gate.json", "gate.md", "gate.sarif", "gate.txt", "opennebula-" + report.Chart.Version + ".tgz", "sbom-linux-amd64.cdx.json",
+		"sbom-linux-arm64.cdx.json", "trivy-linux-amd64.json", "trivy-linux-arm64.json",
+	}
+	if diff := cmp.Diff(files, fileNames(report)); diff != "" {
+		t.Error(diff)
+	}
+	for _, move := range report.Plan.Moves {
+		if move.To != report.Image.Digest {
+			t.Errorf("the report's plan moves %s to %q", move.Tag, move.To)
+		}
+	}
+	spec := w.engine.builds[0]
+	if spec.BaseImage != "docker.io/library/ubuntu:24.04@"+oldBase || spec.NoCache || !spec.Epoch.Equal(w.releases[1].Date) ||
+		spec.Upstream != "https://downloads.example" || spec.Version != "7.2.0" || spec.Directory != "7.2.0" {
+		t.Errorf("built %+v", spec)
+	}
+	if report.Chart.AppVersion != "7.2.0" || len(report.Chart.Published) != 1 {
+		t.Errorf("chart %+v", report.Chart)
+	}
+}
+
+func TestSecondRunFindsNothingToDo(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	first := w.released(t)
+	w.engine.builds, w.engine.pushes = nil, 0
+	second := w.released(t)
+	if second.Plan.Action != release.Nothing || len(w.engine.builds)+w.engine.pushes > 0 {
+		t.Errorf("action %s, %d builds, %d pushes", second.Plan.Action, len(w.engine.builds), w.engine.pushes)
+	}
+	if second.Image.Digest != first.Image.Digest || !slices.Equal(second.Image.Tags, first.Image.Tags) {
+		t.Errorf("image %+v, want %+v", second.Image, first.Image)
+	}
+	if second.Chart.Published[0].Published {
+		t.Error("the chart was published again")
+	}
+	if second.Gate == nil || !second.Gate.Passed {
+		t.Errorf("verdict %+v on what is published", second.Gate)
+	}
+}
+
+func TestRebuild(t *testing.T) {
+	fixed := []vulnerability{{"CVE-2026-1", "CRITICAL", "3.1"}}
+	for name, change := range map[string]func(*world){
+		"base image": func(w *world) { w.base = newBase },
+		"packaging":  func(w *world) { w.releases[0].PackageVersion = "7.2.0-2" },
+		"fix": func(w *world) {
+			w.engine.vulnerabilities[""] = fixed
+			w.engine.packages = "mended"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "7.2.0")
+			first := w.released(t)
+			change(w)
+			second := w.released(t)
+			if second.Plan.Action != release.Rebuild || second.Image.Digest == first.Image.Digest || !w.engine.builds[1].NoCache {
+				t.Fatalf("action %s, image %+v, built %+v", second.Plan.Action, second.Image, w.engine.builds[1])
+			}
+			tags := w.tags(t)
+			for _, tag := range append([]string{"7.2.0-2"}, firstTags...) {
+				want := second.Image.Digest
+				if tag == "7.2.0-1" {
+					want = first.Image.Digest
+				}
+				if tags[tag] != want {
+					t.Errorf("%s is at %s, want %s", tag, tags[tag], want)
+				}
+			}
+			if third := w.released(t); third.Plan.Action != release.Nothing {
+				t.Errorf("a third run: %s, %v", third.Plan.Action, third.Plan.Reasons)
+			}
+		})
+	}
+}
+
+// A fix may be known before the archives have it: then a rebuild cannot help, and what is published stays.
+func TestRebuildThatDoesNotHelp(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	first := w.released(t)
+	w.engine.vulnerabilities[""] = []vulnerability{{"CVE-2026-1", "CRITICAL", "3.1"}}
+	report, err := w.Release(t.Context(), w.options)
+	if !errors.Is(err, pipeline.ErrGate) || report.Plan.Action != release.Rebuild {
+		t.Errorf("error %v, want ErrGate", err)
+	}
+	if diff := cmp.Diff(firstTags, w.tagNames(t)); diff != "" {
+		t.Error(diff)
+	}
+	if w.tags(t)["latest"] != first.Image.Digest {
+		t.Error("latest moved")
+	}
+}
+
+// A vulnerability without a fix is no reason for a rebuild, and what is published stays.
+func TestUnfixedInWhatIsPublished(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	w.released(t)
+	w.engine.vulnerabilities[""] = []vulnerability{{"CVE-2026-1", "CRITICAL", ""}}
+	report := w.released(t)
+	if report.Plan.Action != release.Nothing || report.Gate.Passed {
+		t.Errorf("action %s, verdict %+v; want nothing to do, and to be told", report.Plan.Action, report.Gate)
+	}
+}
+
+func TestOlderLine(t *testing.T) {
+	w := newWorld(t, "7.0.0", "7.0.1", "7.2.0")
+	w.released(t)
+	latest := w.tags(t)["latest"]
+	w.options.Selection.Line = "7.0"
+	report := w.released(t)
+	tags := w.tags(t)
+	if tags["latest"] != latest || tags["7"] != latest {
+		t.Error("latest or 7 moved to a lower version")
+	}
+	if tags["7.0"] != report.Image.Digest || tags["7.0.1"] != report.Image.Digest {
+		t.Error("7.0 is not at the highest release of its line")
+	}
+	if report.Chart != nil || !slices.Contains(stages(report), "publish skipped") {
+		t.Errorf("the chart of an older line was released: %+v", report.Chart)
+	}
+}
+
+func TestPromoteAfterAnInterruptedRun(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	w.faults.Inject(httpfault.Fault{Method: http.MethodPut, Path: "/v2/acme/opennebula/manifests/7", Effect: httpfault.Status(http.StatusBadGateway)})
+	report, err := w.Release(t.Context(), w.options)
+	if err == nil || report.Error == "" || slices.Contains(stages(report), "publish done") {
+		t.Fatalf("error %v, stages %v", err, stages(report))
+	}
+	w.faults.Clear()
+	w.engine.builds = nil
+	second := w.released(t)
+	if second.Plan.Action != release.Promote || len(w.engine.builds) > 0 {
+		t.Errorf("action %s after %d builds, want promote without one", second.Plan.Action, len(w.engine.builds))
+	}
+	if diff := cmp.Diff(firstTags, w.tagNames(t)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What a registry has lost a part of is pushed again, under a new revision.
+func TestPublishedImageIsNotWhole(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	first := w.released(t)
+	hits := w.faults.Inject(httpfault.Fault{
+		Method: http.MethodHead, Path: "/v2/acme/opennebula/blobs/*", Times: 1, Effect: httpfault.Status(http.StatusNotFound),
+	})
+	second := w.released(t)
+	if hits() != 1 || second.Plan.Action != release.Build || w.tags(t)["7.2.0-2"] != first.Image.Digest {
+		t.Errorf("action %s, tags %v", second.Plan.Action, w.tags(t))
+	}
+	if third := w.released(t); third.Plan.Action != release.Nothing {
+		t.Errorf("a third run: %s, %v", third.Plan.Action, third.Plan.Reasons)
+	}
+}
+
+func TestPromoteNeedsTheGate(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	w.faults.Inject(httpfault.Fault{Method: http.MethodPut, Path: "/v2/acme/opennebula/manifests/7.2.0", Effect: httpfault.Status(http.StatusBadGateway)})
+	if _, err := w.Release(t.Context(), w.options); err == nil {
+		t.Fatal("no error")
+	}
+	w.faults.Clear()
+	w.engine.vulnerabilities[""] = []vulnerability{{"CVE-2026-1", "HIGH", ""}}
+	if _, err := w.Release(t.Context(), w.options); !errors.Is(err, pipeline.ErrGate) {
+		t.Errorf("error %v, want ErrGate", err)
+	}
+	if diff := cmp.Diff([]string{"7.2.0-1"}, w.tagNames(t)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Whatever stops a run before the push leaves no tag behind.
+func TestNothingIsVisibleAfterAFailure(t *testing.T) {
+	broken := errors.New("broken")
+	for name, breaks := range map[string]func(*world){
+		"upstream":     func(w *world) { w.upstream = broken },
+		"no release":   func(w *world) { w.releases = nil },
+		"platform":     func(w *world) { w.options.Platforms = []string{"linux/s390x"} },
+		"build":        func(w *world) { w.engine.buildErr = broken },
+		"scan":         func(w *world) { w.engine.scanErr = broken },
+		"contents":     func(w *world) { w.engine.sbomErr = broken },
+		"old database": func(w *world) { w.options.Policy.MaxDatabaseAge = time.Minute },
+		"gate":         func(w *world) { w.engine.vulnerabilities[""] = []vulnerability{{"CVE-2026-1", "HIGH", ""}} },
+		"push":         func(w *world) { w.engine.pushErr = broken },
+		"registry":     func(w *world) { w.faults.Inject(httpfault.Fault{Effect: httpfault.Status(http.StatusUnauthorized)}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "7.2.0")
+			breaks(w)
+			report, err := w.Release(t.Context(), w.options)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if report == nil || report.Error != err.Error() || report.FinishedAt.IsZero() {
+				t.Errorf("report %+v, want it to tell the error", report)
+			}
+			if last := w.events[len(w.events)-1]; last.State != pipeline.Failed {
+				t.Errorf("last event %+v, want one that says what failed", last)
+			}
+			w.faults.Clear()
+			if tags := w.tagNames(t); len(tags) > 0 {
+				t.Errorf("visible after the failure: %v", tags)
+			}
+			entries, err := os.ReadDir(w.options.Chart.RepositoryDir)
+			if err != nil || len(entries) > 0 {
+				t.Errorf("published after the failure: %v, %v", entries, err)
+			}
+		})
+	}
+}
+
+func TestGateFailureKeepsTheReports(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	w.engine.vulnerabilities[""] = []vulnerability{{"CVE-2026-1", "HIGH", ""}}
+	report, err := w.Release(t.Context(), w.options)
+	if !errors.Is(err, pipeline.ErrGate) {
+		t.Fatalf("error %v, want ErrGate", err)
+	}
+	for _, name := range []string{"trivy-linux-amd64.json", "gate.json", "gate.sarif", "gate.md", "gate.txt"} {
+		if !slices.Contains(fileNames(report), name) {
+			t.Errorf("%s is missing of %v", name, fileNames(report))
+		}
+	}
+	if report.Gate == nil || len(report.Gate.Blocking) != 1 {
+		t.Errorf("verdict %+v", report.Gate)
+	}
+}
+
+func TestDryRunChangesNothing(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	w.options.DryRun = true
+	report := w.released(t)
+	want := []string{"detect done", "plan done", "build done", "scan done", "gate done", "push skipped", "promote skipped", "package done", "publish skipped"}
+	if diff := cmp.Diff(want, stages(report)); diff != "" {
+		t.Error(diff)
+	}
+	if tags := w.tagNames(t); len(tags) > 0 || w.engine.pushes > 0 {
+		t.Errorf("tags %v, %d pushes", tags, w.engine.pushes)
+	}
+	if entries, err := os.ReadDir(w.options.Chart.RepositoryDir); err != nil || len(entries) > 0 {
+		t.Errorf("chart repository: %v, %v", entries, err)
+	}
+	if report.Image != nil {
+		t.Errorf("a dry run tells of a released image: %+v", report.Image)
+	}
+}
+
+func TestChartVersionTaken(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	w.released(t)
+	next := w.releases[0]
+	next.Version, next.Line, next.PackageVersion = "7.4.0", "7.4", "7.4.0-1"
+	w.releases = append(w.releases, next)
+	report, err := w.Release(t.Context(), w.options)
+	if !errors.Is(err, helmrepo.ErrVersionTaken) {
+		t.Fatalf("error %v, want ErrVersionTaken", err)
+	}
+	if report.Image == nil || !slices.Contains(report.Image.Tags, "latest") {
+		t.Errorf("the image, which is fine, was not released: %+v", report.Image)
+	}
+}
+
+func TestChartToRegistry(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	host, _, _ := strings.Cut(w.Images.Name(), "/")
+	charts, err := registry.Open(host+"/acme/charts/opennebula", quick()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.options.Chart.Registry = charts
+	first := w.released(t)
+	if _, err := charts.Digest(t.Context(), first.Chart.Version); err != nil {
+		t.Error(err)
+	}
+	for _, place := range w.released(t).Chart.Published {
+		if place.Published {
+			t.Errorf("published again: %+v", place)
+		}
+	}
+}
+
+func TestPushLeavesTheChartAlone(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	report, err := w.Push(t.Context(), w.options)
+	if err != nil || report.Chart != nil {
+		t.Fatalf("%v, chart %+v", err, report.Chart)
+	}
+	if diff := cmp.Diff(firstTags, w.tagNames(t)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPlanChangesNothing(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	plan, err := w.Plan(t.Context(), w.options)
+	if err != nil || plan.Action != release.Build || plan.RevisionTag() != "7.2.0-1" {
+		t.Errorf("plan %+v, %v", plan, err)
+	}
+	if len(w.engine.builds) > 0 || len(w.tagNames(t)) > 0 {
+		t.Error("planning built or pushed")
+	}
+}
+
+func TestBuildAndScanAlone(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	w.options.Platforms = []string{"linux/amd64"}
+	image, err := w.Build(t.Context(), w.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"linux/amd64"}, image.Platforms()); diff != "" {
+		t.Error(diff)
+	}
+	report, err := w.Scan(t.Context(), w.options)
+	if err != nil || report.Gate == nil || !report.Gate.Passed {
+		t.Errorf("%v, verdict %+v", err, report.Gate)
+	}
+	w.engine.vulnerabilities[""] = []vulnerability{{"CVE-2026-1", "HIGH", ""}}
+	if report, err = w.Scan(t.Context(), w.options); !errors.Is(err, pipeline.ErrGate) || report.Gate == nil {
+		t.Errorf("error %v, want ErrGate and the verdict", err)
+	}
+}
+
+func TestReportJSON(t *testing.T) {
+	report := newWorld(t, "7.2.0").released(t)
+	data, err := report.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read pipeline.Report
+	if err := json.Unmarshal(data, &read); err != nil {
+		t.Fatal(err)
+	}
+	if read.Version != "7.2.0" || read.Image.Digest != report.Image.Digest || read.Gate.Counts[gate.Critical] != 0 || len(read.Stages) != 9 {
+		t.Errorf("read back %+v", read)
+	}
+}
+
+func TestDefaultBaseImage(t *testing.T) {
+	dockerfile, err := os.ReadFile(filepath.Join("..", "..", "image", "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := pipeline.DefaultBaseImage(dockerfile)
+	if err != nil || !strings.HasPrefix(ref, "docker.io/library/ubuntu:24.04@sha256:") {
+		t.Errorf("%q, %v", ref, err)
+	}
+	for _, bad := range []string{"", "FROM scratch\n", "ARG BASE_IMAGE\n", "ARG BASE_IMAGE=\n"} {
+		if ref, err := pipeline.DefaultBaseImage([]byte(bad)); err == nil {
+			t.Errorf("%q gives %q, want an error", bad, ref)
+		}
+	}
+}

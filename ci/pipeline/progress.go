@@ -1,0 +1,72 @@
+package pipeline
+
+import "time"
+
+// State is how far a stage has come.
+type State string
+
+// The states of a stage.
+const (
+	Started State = "started"
+	Done    State = "done"
+	Skipped State = "skipped"
+	Failed  State = "failed"
+)
+
+// Event is told when a stage starts and when it ends.
+type Event struct {
+	// Stage is the stage's name: detect, plan, build, scan, gate, push, promote, package, publish.
+	Stage string
+	// State is what became of it.
+	State State
+	// Detail is what it is about to do when it starts, what came of it when it ends, why when it is skipped.
+	Detail string
+	// Elapsed is how long it took; 0 when it starts or is skipped.
+	Elapsed time.Duration
+}
+
+// StageReport is what became of one stage of a run.
+type StageReport struct {
+	Name    string  `json:"name"`
+	State   State   `json:"state"`
+	Detail  string  `json:"detail,omitempty"`
+	Seconds float64 `json:"seconds"`
+}
+
+// run is one run of the pipeline: its progress and its report so far.
+type run struct {
+	*Pipeline
+	options Options
+	report  *Report
+}
+
+func (p *Pipeline) begin(options Options) *run {
+	return &run{Pipeline: p, options: options, report: &Report{StartedAt: p.Now().UTC(), DryRun: options.DryRun}}
+}
+
+// stage does one stage: it tells that it starts and what came of it, and keeps both for the report.
+func (r *run) stage(name, what string, do func() (detail string, err error)) error {
+	r.tell(Event{Stage: name, State: Started, Detail: what})
+	start := r.Now()
+	detail, err := do()
+	event := Event{Stage: name, State: Done, Detail: detail, Elapsed: r.Now().Sub(start)}
+	if err != nil {
+		event.State, event.Detail = Failed, err.Error()
+	}
+	r.end(event)
+	return err
+}
+
+func (r *run) skip(name, why string) { r.end(Event{Stage: name, State: Skipped, Detail: why}) }
+
+func (r *run) end(e Event) {
+	r.report.Stages = append(r.report.Stages,
+		StageReport{Name: e.Stage, State: e.State, Detail: e.Detail, Seconds: e.Elapsed.Round(time.Millisecond).Seconds()})
+	r.tell(e)
+}
+
+func (r *run) tell(e Event) {
+	if r.Progress != nil {
+		r.Progress(e)
+	}
+}

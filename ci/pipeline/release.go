@@ -1,0 +1,279 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/registry"
+	"opennebula-kube/ci/release"
+)
+
+// ErrGate is the error of a run that the gate stopped; the report has the verdict.
+var ErrGate = errors.New("the gate did not pass")
+
+// Release brings the registry and the chart repositories up to date with upstream: it finds the release to take, plans, and does
+// what the plan says. The report tells what was done, and is never nil: after a failure it is complete up to the stage that failed.
+// Nothing is visible under any tag before the gate has passed. Run again, it does what is left to do and skips the rest.
+func (p *Pipeline) Release(ctx context.Context, options Options) (*Report, error) {
+	r := p.begin(options)
+	target, err := r.image(ctx)
+	if err == nil {
+		err = r.chart(ctx, target)
+	}
+	return r.report.finish(p.Now(), err)
+}
+
+// Push does of Release what concerns the image.
+func (p *Pipeline) Push(ctx context.Context, options Options) (*Report, error) {
+	r := p.begin(options)
+	_, err := r.image(ctx)
+	return r.report.finish(p.Now(), err)
+}
+
+// target is the release that a run is about.
+type target struct {
+	release.Release
+	// all are all installable releases, the lowest first.
+	all []release.Release
+	// latest tells whether no release, upstream or published, is higher.
+	latest bool
+}
+
+func (r *run) image(ctx context.Context) (target, error) {
+	t, err := r.detect(ctx)
+	if err != nil {
+		return t, err
+	}
+	plan, err := r.plan(ctx, &t)
+	if err != nil {
+		return t, err
+	}
+	switch plan.Action {
+	case release.Nothing:
+		r.skip("build", "nothing to do: "+strings.Join(plan.Reasons, "; "))
+		r.released(plan.Published.Digest, plan)
+		return t, nil
+	case release.Promote:
+		r.skip("build", "the image is published as "+plan.Published.Ref)
+		if err := r.judge(); err != nil {
+			return t, err
+		}
+		return t, r.promote(ctx, plan, plan.Published.Digest)
+	default:
+		return t, r.build(ctx, t, plan)
+	}
+}
+
+func (r *run) detect(ctx context.Context) (target, error) {
+	var t target
+	err := r.stage("detect", "reading "+r.Upstream.URL(), func() (string, error) {
+		var err error
+		if t.Release, t.all, err = r.pick(ctx, r.options.Selection); err != nil {
+			return "", err
+		}
+		r.report.Version = t.Version
+		return fmt.Sprintf("OpenNebula %s of %s, one of %d releases", t.Version, t.Date.Format("2006-01-02"), len(t.all)), nil
+	})
+	return t, err
+}
+
+// pick returns the selected release and all that it was chosen from.
+func (p *Pipeline) pick(ctx context.Context, selection release.Selection) (release.Release, []release.Release, error) {
+	all, err := p.Upstream.Releases(ctx)
+	if err != nil {
+		return release.Release{}, nil, err
+	}
+	picked, err := selection.Pick(all)
+	return picked, all, err
+}
+
+func (r *run) plan(ctx context.Context, t *target) (release.Plan, error) {
+	var plan release.Plan
+	err := r.stage("plan", "comparing with "+r.Images.Name(), func() (string, error) {
+		base, err := r.base(ctx, r.options.BaseImage)
+		if err != nil {
+			return "", err
+		}
+		state, err := r.state(ctx, t.Release)
+		if err != nil {
+			return "", err
+		}
+		t.latest = slices.Contains(release.MovingTags(t.Release, t.all, state.Tags), release.Latest)
+		var fixable []string
+		if state.Published != nil {
+			if err := r.review(ctx, *state.Published); err != nil {
+				return "", fmt.Errorf("look for vulnerabilities fixed since %s was published: %w", state.Published.Ref, err)
+			}
+			fixable = r.report.Gate.Fixable()
+		}
+		if plan, err = release.NewPlan(t.Release, t.all, state, base, r.options.Platforms, fixable); err != nil {
+			return "", err
+		}
+		r.report.Plan = &plan
+		return string(plan.Action) + ": " + strings.Join(plan.Reasons, "; "), nil
+	})
+	return plan, err
+}
+
+// review scans a published image and keeps the verdict for the report.
+func (r *run) review(ctx context.Context, published release.Published) error {
+	image, err := r.Engine.Pull(ctx, r.Images.Name()+"@"+published.Digest)
+	if err != nil {
+		return err
+	}
+	return r.scan(ctx, image)
+}
+
+// scan scans all platforms of an image and keeps reports and verdict. What the verdict says is for judge.
+func (r *run) scan(ctx context.Context, image Image) error {
+	scans, err := r.scans(ctx, image)
+	if err != nil {
+		return err
+	}
+	for _, scan := range scans {
+		r.report.keep("trivy-"+fileName(scan.Platform)+".json", scan.Report)
+	}
+	verdict, err := gate.Evaluate(scans, r.options.Policy, r.Now())
+	if err != nil {
+		return err
+	}
+	r.report.Gate = &verdict
+	return r.report.keepVerdict(verdict)
+}
+
+func (p *Pipeline) scans(ctx context.Context, image Image) ([]gate.Scan, error) {
+	var scans []gate.Scan
+	for _, platform := range image.Platforms() {
+		scan, err := p.Engine.Scan(ctx, image, platform)
+		if err != nil {
+			return nil, err
+		}
+		scans = append(scans, scan)
+	}
+	return scans, nil
+}
+
+// judge stops the run unless the verdict lets it pass.
+func (r *run) judge() error {
+	verdict := r.report.Gate
+	return r.stage("gate", "judging the scan", func() (string, error) {
+		if !verdict.Passed {
+			return "", fmt.Errorf("%w: %d vulnerabilities over the threshold; mend them, or let them through with a reason and an end date in "+
+				"the exceptions file", ErrGate, len(verdict.Blocking))
+		}
+		return fmt.Sprintf("passed: %s, %d excepted", verdict.Summary(), len(verdict.Excepted)), nil
+	})
+}
+
+// build makes a new revision: it builds, scans, judges, pushes and promotes.
+func (r *run) build(ctx context.Context, t target, plan release.Plan) error {
+	spec := r.spec(t.Release, plan.Base, plan.Platforms)
+	// What made the plan say rebuild may lie behind steps that the build cache thinks unchanged.
+	spec.NoCache = plan.Action == release.Rebuild
+	image, err := r.buildImage(ctx, spec)
+	if err != nil {
+		return err
+	}
+	if err := r.examine(ctx, image); err != nil {
+		return err
+	}
+	if r.options.DryRun {
+		r.skip("push", "dry run: "+r.Images.Name()+":"+plan.RevisionTag()+" would be "+image.Digest())
+		r.skip("promote", "dry run: would move "+describe(plan.Moves))
+		return nil
+	}
+	if plan.Published != nil && plan.Published.Digest == image.Digest() {
+		r.skip("push", "the build is the same as "+plan.Published.Ref)
+		plan.Revision--
+		return r.promote(ctx, plan, image.Digest())
+	}
+	if err := r.stage("push", r.Images.Name()+":"+plan.RevisionTag(), func() (string, error) {
+		return r.Engine.Push(ctx, image, r.Images.Name()+":"+plan.RevisionTag())
+	}); err != nil {
+		return err
+	}
+	return r.promote(ctx, plan, image.Digest())
+}
+
+func (r *run) buildImage(ctx context.Context, spec BuildSpec) (image Image, err error) {
+	what := fmt.Sprintf("OpenNebula %s for %s on %s", spec.Version, strings.Join(spec.Platforms, ", "), spec.BaseImage)
+	err = r.stage("build", what, func() (string, error) {
+		if image, err = r.Engine.Build(ctx, spec); err != nil {
+			return "", err
+		}
+		return image.Digest(), nil
+	})
+	return image, err
+}
+
+// examine scans an image that was just built, lists its contents, and stops the run unless the gate passes.
+func (r *run) examine(ctx context.Context, image Image) error {
+	r.report.Files, r.report.Gate = nil, nil // those of the published image, if there was one
+	if err := r.stage("scan", "looking for known vulnerabilities", func() (string, error) {
+		if err := r.scan(ctx, image); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%s; database of %s", r.report.Gate.Summary(), r.report.Gate.DatabaseUpdatedAt.Format("2006-01-02 15:04 MST")),
+			r.sbom(ctx, image)
+	}); err != nil {
+		return err
+	}
+	return r.judge()
+}
+
+func (r *run) sbom(ctx context.Context, image Image) error {
+	for _, platform := range image.Platforms() {
+		data, err := r.Engine.SBOM(ctx, image, platform)
+		if err != nil {
+			return err
+		}
+		r.report.keep("sbom-"+fileName(platform)+".cdx.json", data)
+	}
+	return nil
+}
+
+// promote moves the plan's tags to the digest, which is in the registry already.
+func (r *run) promote(ctx context.Context, plan release.Plan, digest string) error {
+	if r.options.DryRun {
+		r.skip("promote", "dry run: would move "+describe(plan.Moves))
+		return nil
+	}
+	return r.stage("promote", "moving "+describe(plan.Moves), func() (string, error) {
+		moves := make([]registry.Move, len(plan.Moves))
+		for i, move := range plan.Moves {
+			moves[i] = registry.Move{Tag: move.Tag, From: move.From}
+		}
+		if err := r.Images.Promote(ctx, digest, moves); err != nil {
+			return "", err
+		}
+		for i := range plan.Moves { // the report's too, which shares them
+			plan.Moves[i].To = digest
+		}
+		r.released(digest, plan)
+		return describe(plan.Moves) + " -> " + digest, nil
+	})
+}
+
+func (r *run) released(digest string, plan release.Plan) {
+	r.report.Image = &ImageReport{
+		Repository: r.Images.Name(),
+		Digest:     digest,
+		Platforms:  plan.Platforms,
+		Tags:       append([]string{plan.RevisionTag()}, plan.Tags...),
+	}
+}
+
+func describe(moves []release.TagMove) string {
+	tags := make([]string, len(moves))
+	for i, move := range moves {
+		tags[i] = move.Tag
+	}
+	return strings.Join(tags, ", ")
+}
+
+// fileName makes a part of a file name of a platform: linux-amd64 of linux/amd64.
+func fileName(platform string) string { return strings.ReplaceAll(platform, "/", "-") }

@@ -1,0 +1,72 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/release"
+)
+
+// Plan says what Release would do, and why. It changes nothing.
+func (p *Pipeline) Plan(ctx context.Context, options Options) (release.Plan, error) {
+	r := p.begin(options)
+	t, err := r.detect(ctx)
+	if err != nil {
+		return release.Plan{}, err
+	}
+	return r.plan(ctx, &t)
+}
+
+// Build builds the image of the selected release, whatever is published, and sends it nowhere.
+func (p *Pipeline) Build(ctx context.Context, options Options) (Image, error) {
+	return p.begin(options).buildOnly(ctx)
+}
+
+// Scan builds the image of the selected release, scans and judges it. The report has the verdict and the scanner's reports; the
+// error is ErrGate when the gate did not pass.
+func (p *Pipeline) Scan(ctx context.Context, options Options) (*Report, error) {
+	r := p.begin(options)
+	image, err := r.buildOnly(ctx)
+	if err == nil {
+		err = r.examine(ctx, image)
+	}
+	return r.report.finish(p.Now(), err)
+}
+
+func (r *run) buildOnly(ctx context.Context) (Image, error) {
+	t, err := r.detect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	platforms, err := t.Platforms(r.options.Platforms)
+	if err != nil {
+		return nil, err
+	}
+	base, err := r.base(ctx, r.options.BaseImage)
+	if err != nil {
+		return nil, err
+	}
+	return r.buildImage(ctx, r.spec(t.Release, base, platforms))
+}
+
+// keepVerdict keeps the verdict in all forms that somebody reads: programs, people, code scanning and GitHub's job summary.
+func (r *Report) keepVerdict(verdict gate.Verdict) error {
+	for _, form := range []struct {
+		name  string
+		write func(gate.Verdict, *bytes.Buffer) error
+	}{
+		{"gate.json", func(v gate.Verdict, b *bytes.Buffer) error { return v.WriteJSON(b) }},
+		{"gate.txt", func(v gate.Verdict, b *bytes.Buffer) error { return v.WriteTable(b) }},
+		{"gate.sarif", func(v gate.Verdict, b *bytes.Buffer) error { return v.WriteSARIF(b) }},
+		{"gate.md", func(v gate.Verdict, b *bytes.Buffer) error { return v.WriteMarkdown(b) }},
+	} {
+		var buffer bytes.Buffer
+		if err := form.write(verdict, &buffer); err != nil {
+			return fmt.Errorf("write %s: %w", form.name, err)
+		}
+		r.keep(form.name, buffer.Bytes())
+	}
+	return nil
+}
