@@ -1,0 +1,100 @@
+package toolchain
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A tool is a Go program that the repository pins. Its version stands in moduleFile and nowhere else.
+type tool struct {
+	// module is the Go module whose version is the tool's version; pkg is the program in it.
+	module, pkg string
+	// moduleFile is where the version is pinned, relative to the repository's root.
+	moduleFile string
+	// versionArgs make the program print its version.
+	versionArgs []string
+	// versionVars are the variables that the linker sets to the version, with "%s" for the version as the module system
+	// writes it ("v1.2.3") and "%t" for the same without the "v".
+	versionVars []string
+	// env is added to the environment of the compiler.
+	env []string
+}
+
+func tools() map[string]tool {
+	return map[string]tool{
+		"actionlint": {
+			module:      "github.com/rhysd/actionlint",
+			pkg:         "github.com/rhysd/actionlint/cmd/actionlint",
+			moduleFile:  "dev/tools/actionlint.mod",
+			versionArgs: []string{"-version"},
+			versionVars: []string{"github.com/rhysd/actionlint.version=%t"},
+		},
+		"buildctl": {
+			module:      "github.com/moby/buildkit",
+			pkg:         "github.com/moby/buildkit/cmd/buildctl",
+			moduleFile:  "go.mod",
+			versionArgs: []string{"--version"},
+			versionVars: []string{"github.com/moby/buildkit/version.Version=%s"},
+		},
+		"buildkitd": {
+			module:      "github.com/moby/buildkit",
+			pkg:         "github.com/moby/buildkit/cmd/buildkitd",
+			moduleFile:  "go.mod",
+			versionArgs: []string{"--version"},
+			versionVars: []string{"github.com/moby/buildkit/version.Version=%s"},
+		},
+		"crane": {
+			module:      "github.com/google/go-containerregistry",
+			pkg:         "github.com/google/go-containerregistry/cmd/crane",
+			moduleFile:  "go.mod",
+			versionArgs: []string{"version"},
+			versionVars: []string{"github.com/google/go-containerregistry/cmd/crane/cmd.Version=%s"},
+		},
+		"golangci-lint": {
+			module:      "github.com/golangci/golangci-lint/v2",
+			pkg:         "github.com/golangci/golangci-lint/v2/cmd/golangci-lint",
+			moduleFile:  "dev/tools/golangci-lint.mod",
+			versionArgs: []string{"version"},
+			// Without a date it takes the version of the main module, which is the module file's own.
+			versionVars: []string{"main.version=%t", "main.date=unknown"},
+		},
+		"helm": {
+			module:      "helm.sh/helm/v4",
+			pkg:         "helm.sh/helm/v4/cmd/helm",
+			moduleFile:  "go.mod",
+			versionArgs: []string{"version", "--short"},
+			versionVars: []string{"helm.sh/helm/v4/internal/version.version=%s"},
+		},
+		"trivy": {
+			module:      "github.com/aquasecurity/trivy",
+			pkg:         "github.com/aquasecurity/trivy/cmd/trivy",
+			moduleFile:  "dev/tools/trivy.mod",
+			versionArgs: []string{"--version"},
+			versionVars: []string{"github.com/aquasecurity/trivy/pkg/version/app.ver=%t"},
+			env:         []string{"GOEXPERIMENT=jsonv2"},
+		},
+	}
+}
+
+func toolNames() []string { return slices.Sorted(maps.Keys(tools())) }
+
+// buildArgs are the arguments of go that build the tool in the given version as the file output.
+func (t tool) buildArgs(version, output string) []string {
+	ldflags := []string{"-s", "-w"}
+	replacer := strings.NewReplacer("%s", version, "%t", strings.TrimPrefix(version, "v"))
+	for _, v := range t.versionVars {
+		ldflags = append(ldflags, "-X", replacer.Replace(v))
+	}
+	return append(t.goArgs("build"), "-v", "-buildvcs=false", "-ldflags", strings.Join(ldflags, " "), "-o", output, t.pkg)
+}
+
+// listArgs are the arguments of go that print every package that the tool consists of, one a line.
+func (t tool) listArgs() []string { return append(t.goArgs("list"), "-deps", t.pkg) }
+
+func (t tool) goArgs(verb string) []string {
+	if t.moduleFile == "go.mod" {
+		return []string{verb, "-mod=readonly"}
+	}
+	return []string{verb, "-mod=readonly", "-modfile=" + t.moduleFile}
+}
