@@ -1,0 +1,69 @@
+package apt
+
+import "github.com/Masterminds/semver/v3"
+
+// maintainer is in the control file of every package.
+const maintainer = "OpenNebula stand-in <packages@example.org>"
+
+// standinPath is where the stand-in program is installed; the commands are links to it.
+const standinPath = "/usr/lib/one/standin"
+
+// anyArchitecture marks a package that is built for each architecture; the others are built once, for all.
+const anyArchitecture = "any"
+
+// definition is one of OpenNebula's packages. Its files and maintainer scripts are below packages/<name>.
+type definition struct {
+	name, architecture string
+	// since is the first version that has it; empty means all.
+	since       string
+	description string
+	// depends are packages of the same version. Nothing outside of the repository is needed but what every Debian system has, so
+	// that an image can be built without any other repository.
+	depends []string
+	// directories are those that nothing is in yet.
+	directories []string
+	// commands are the programs in /usr/bin that the stand-in answers for.
+	commands []string
+	// standin tells that the package has the stand-in program in it.
+	standin bool
+}
+
+// definitions are the packages that OpenNebula has, with their dependencies on each other.
+func definitions() []definition {
+	return []definition{
+		{name: "opennebula", architecture: anyArchitecture, description: "controller (stand-in)",
+			depends:     []string{"opennebula-common", "opennebula-libs", "opennebula-rubygems", "opennebula-tools"},
+			directories: []string{"/usr/lib/one/sh/override"}, commands: []string{"oned", "onedb"}},
+		{name: "opennebula-common", architecture: "all", description: "user and directories (stand-in)",
+			directories: []string{"/etc/one", "/var/lib/one", "/var/log/one"}},
+		{name: "opennebula-common-onecfg", architecture: "all", description: "configuration tools (stand-in)",
+			depends: []string{"opennebula-common"}},
+		{name: "opennebula-fireedge", architecture: anyArchitecture, description: "web interface (stand-in)",
+			depends: []string{"opennebula-common", "opennebula-guacd"}},
+		{name: "opennebula-flow", architecture: "all", description: "OneFlow server (stand-in)",
+			depends: []string{"opennebula-common", "opennebula-libs"}},
+		{name: "opennebula-form", architecture: "all", since: "7.2.0", description: "OneForm server (stand-in)",
+			depends: []string{"opennebula-common", "opennebula-libs"}},
+		{name: "opennebula-gate", architecture: "all", description: "OneGate server (stand-in)",
+			depends: []string{"opennebula-common", "opennebula-libs"}},
+		{name: "opennebula-guacd", architecture: anyArchitecture, description: "remote desktop proxy (stand-in)",
+			depends: []string{"opennebula-common"}},
+		{name: "opennebula-ks", architecture: "all", since: "7.4.0", description: "OneKS server (stand-in)",
+			depends: []string{"opennebula-common", "opennebula-libs"}},
+		{name: "opennebula-libs", architecture: "all", description: "libraries (stand-in)",
+			depends: []string{"opennebula-common", "opennebula-rubygems"}},
+		{name: "opennebula-migration", architecture: "all", description: "database migrators (stand-in)",
+			depends: []string{"opennebula-libs"}},
+		{name: "opennebula-prometheus", architecture: anyArchitecture, description: "Prometheus exporters (stand-in)",
+			depends: []string{"opennebula-common"}},
+		{name: "opennebula-rubygems", architecture: anyArchitecture, description: "what the programs run on (stand-in)", standin: true},
+		{name: "opennebula-tools", architecture: "all", description: "command line tools (stand-in)",
+			depends: []string{"opennebula-common", "opennebula-libs"}, commands: []string{"oneuser"}},
+		{name: "python3-pyone", architecture: "all", description: "Python bindings (stand-in)"},
+	}
+}
+
+// in tells whether a version has the package.
+func (d definition) in(version *semver.Version) bool {
+	return d.since == "" || !version.LessThan(semver.MustParse(d.since))
+}

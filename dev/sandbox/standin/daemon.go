@@ -1,0 +1,170 @@
+package standin
+
+import (
+	"crypto/subtle"
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Error codes of OpenNebula's XML-RPC interface.
+const (
+	codeAuthentication = 0x0100
+	codeAuthorization  = 0x0200
+	codeNoExists       = 0x0400
+	codeAPI            = 0x1000
+	codeInternal       = 0x2000
+)
+
+// faultNoMethod is the XML-RPC fault of a method that the server does not have.
+const faultNoMethod = -506
+
+// daemon answers the XML-RPC calls of a running oned.
+type daemon struct {
+	host    Host
+	version string
+
+	mu sync.Mutex
+	db *database
+}
+
+// rpcError is a call that fails: the text and the code that the caller gets.
+type rpcError struct {
+	code    int
+	message string
+}
+
+func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		http.Error(w, "XML-RPC takes POST", http.StatusMethodNotAllowed)
+		return
+	}
+	var request methodCall
+	if err := readMessage(r.Body, &request); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
+	// A client that is gone before its answer is no concern of the server.
+	_ = writeMessage(w, d.answer(request))
+}
+
+func (d *daemon) answer(request methodCall) methodResponse {
+	methods := map[string]func(caller *user, params []value) (value, *rpcError){
+		"one.system.version": d.systemVersion,
+		"one.user.info":      d.userInfo,
+		"one.user.passwd":    d.userPasswd,
+	}
+	method, ok := methods[request.Method]
+	if !ok {
+		return methodResponse{Fault: &fault{Members: []member{
+			{Name: "faultCode", Value: intValue(faultNoMethod)},
+			{Name: "faultString", Value: stringValue(fmt.Sprintf("Method '%s' not defined", request.Method))},
+		}}}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	result, err := value{}, &rpcError{codeAuthentication, "User couldn't be authenticated, aborting."}
+	if caller := d.authenticate(request.Params); caller != nil {
+		result, err = method(caller, request.Params[1:])
+	}
+	if err != nil {
+		text := fmt.Sprintf("[%s] %s", request.Method, err.message)
+		return respond(boolValue(false), stringValue(text), intValue(err.code))
+	}
+	return respond(boolValue(true), result, intValue(0))
+}
+
+func respond(values ...value) methodResponse {
+	return methodResponse{Params: []value{{Array: &values}}}
+}
+
+// authenticate finds the user of the session, name:password, that every call has as its first parameter.
+func (d *daemon) authenticate(params []value) *user {
+	if len(params) == 0 {
+		return nil
+	}
+	name, password, _ := strings.Cut(params[0].string(), ":")
+	u := d.db.userNamed(name)
+	if u == nil || u.Driver != coreDriver || subtle.ConstantTimeCompare([]byte(u.Password), []byte(hash(password))) != 1 {
+		return nil
+	}
+	return u
+}
+
+func (d *daemon) systemVersion(*user, []value) (value, *rpcError) { return stringValue(d.version), nil }
+
+// target is the user that a call is about: its first parameter after the session. -1 is the caller.
+func (d *daemon) target(caller *user, params []value) (*user, *rpcError) {
+	if len(params) == 0 {
+		return nil, &rpcError{codeAPI, "The id of a user is missing."}
+	}
+	id, err := params[0].int()
+	if err != nil {
+		return nil, &rpcError{codeAPI, err.Error()}
+	}
+	if id == -1 {
+		return caller, nil
+	}
+	u := d.db.user(id)
+	if u == nil {
+		return nil, &rpcError{codeNoExists, fmt.Sprintf("Error getting user [%d].", id)}
+	}
+	if caller.ID != 0 && caller != u {
+		return nil, &rpcError{codeAuthorization, fmt.Sprintf("User [%d] : Not authorized to perform MANAGE USER [%d].", caller.ID, id)}
+	}
+	return u, nil
+}
+
+// userDocument is the XML document that describes a user.
+type userDocument struct {
+	XMLName  xml.Name `xml:"USER"`
+	ID       int      `xml:"ID"`
+	GID      int      `xml:"GID"`
+	Groups   []int    `xml:"GROUPS>ID"`
+	GName    string   `xml:"GNAME"`
+	Name     string   `xml:"NAME"`
+	Password string   `xml:"PASSWORD"`
+	Driver   string   `xml:"AUTH_DRIVER"`
+	Enabled  int      `xml:"ENABLED"`
+}
+
+func (d *daemon) userInfo(caller *user, params []value) (value, *rpcError) {
+	u, failure := d.target(caller, params)
+	if failure != nil {
+		return value{}, failure
+	}
+	document, err := xml.Marshal(userDocument{
+		ID: u.ID, Groups: []int{0}, GName: "oneadmin", Name: u.Name, Password: u.Password, Driver: u.Driver, Enabled: 1,
+	})
+	if err != nil {
+		return value{}, &rpcError{codeInternal, err.Error()}
+	}
+	return stringValue(string(document)), nil
+}
+
+func (d *daemon) userPasswd(caller *user, params []value) (value, *rpcError) {
+	u, failure := d.target(caller, params)
+	if failure != nil {
+		return value{}, failure
+	}
+	if len(params) < 2 || params[1].string() == "" {
+		return value{}, &rpcError{codeAPI, "The password cannot be empty."}
+	}
+	changed := *u
+	changed.Password = params[1].string()
+	if u.Driver == coreDriver {
+		// Users of the other drivers send a hash already.
+		changed.Password = hash(changed.Password)
+	}
+	db := &database{Schema: d.db.Schema, Users: slices.Clone(d.db.Users)}
+	*db.user(u.ID) = changed
+	if err := d.host.saveDatabase(db); err != nil {
+		return value{}, &rpcError{codeInternal, err.Error()}
+	}
+	d.db = db
+	return intValue(u.ID), nil
+}

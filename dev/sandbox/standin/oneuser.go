@@ -1,0 +1,115 @@
+package standin
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// oneuser is the command line tool for users: show and passwd, as the user whose session is in one_auth.
+func (h Host) oneuser(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return errors.New("usage: oneuser show <id> | oneuser passwd <id> [--sha256] [-r] <password or file>")
+	}
+	switch args[0] {
+	case "show":
+		return h.oneuserShow(ctx, args[1:])
+	case "passwd":
+		return h.oneuserPasswd(ctx, args[1:])
+	}
+	return fmt.Errorf("oneuser %s: the stand-in knows show and passwd only", args[0])
+}
+
+func (h Host) oneuserShow(ctx context.Context, args []string) error {
+	id := -1
+	if len(args) > 1 {
+		return errors.New("usage: oneuser show <id>")
+	}
+	if len(args) == 1 {
+		var err error
+		if id, err = strconv.Atoi(args[0]); err != nil {
+			return fmt.Errorf("oneuser show: the id of a user: %w", err)
+		}
+	}
+	document, err := h.callAsUser(ctx, "one.user.info", intValue(id))
+	if err != nil {
+		return err
+	}
+	var u userDocument
+	if err := xml.Unmarshal([]byte(document), &u); err != nil {
+		return fmt.Errorf("oneuser show: read oned's answer: %w", err)
+	}
+	h.printf("USER %d INFORMATION\n", u.ID)
+	for _, row := range [][2]string{
+		{"ID", strconv.Itoa(u.ID)}, {"NAME", u.Name}, {"GROUP", u.GName}, {"PASSWORD", u.Password}, {"AUTH_DRIVER", u.Driver},
+	} {
+		h.printf("%-15s : %s\n", row[0], row[1])
+	}
+	return nil
+}
+
+func (h Host) oneuserPasswd(ctx context.Context, args []string) error {
+	var hashed, fromFile bool
+	flags := flag.NewFlagSet("oneuser passwd", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.BoolVar(&hashed, "sha256", false, "")
+	flags.BoolVar(&fromFile, "r", false, "")
+	// Options may stand before, between and after the two operands.
+	var operands []string
+	for rest := args; len(rest) > 0; {
+		if err := flags.Parse(rest); err != nil {
+			return fmt.Errorf("oneuser passwd: %w", err)
+		}
+		if rest = flags.Args(); len(rest) > 0 {
+			operands, rest = append(operands, rest[0]), rest[1:]
+		}
+	}
+	if len(operands) != 2 {
+		return errors.New("usage: oneuser passwd <id> [--sha256] [-r] <password or file>")
+	}
+	id, err := strconv.Atoi(operands[0])
+	if err != nil {
+		return fmt.Errorf("oneuser passwd: the id of a user: %w", err)
+	}
+	password := operands[1]
+	if fromFile {
+		data, err := os.ReadFile(password)
+		if err != nil {
+			return fmt.Errorf("oneuser passwd: read the password: %w", err)
+		}
+		line, _, _ := strings.Cut(string(data), "\n")
+		password = strings.TrimSpace(line)
+	}
+	if password == "" {
+		return errors.New("oneuser passwd: the password is empty")
+	}
+	if hashed {
+		password = hash(password)
+	}
+	_, err = h.callAsUser(ctx, "one.user.passwd", intValue(id), stringValue(password))
+	return err
+}
+
+// callAsUser makes a call with the session of one_auth, or of the file that ONE_AUTH names.
+func (h Host) callAsUser(ctx context.Context, method string, params ...value) (string, error) {
+	path := h.Getenv("ONE_AUTH")
+	if path == "" {
+		path = h.path(filepath.Join(authDir, "one_auth"))
+	}
+	name, password, err := readAuth(path)
+	if err != nil {
+		return "", fmt.Errorf("read the session: %w", err)
+	}
+	endpoint := h.Getenv("ONE_XMLRPC")
+	if endpoint == "" {
+		endpoint = defaultXMLRPC
+	}
+	return call(ctx, endpoint, method, append([]value{stringValue(name + ":" + password)}, params...)...)
+}

@@ -1,0 +1,122 @@
+// Package standin is a small program that stands in for OpenNebula's control plane where the real packages cannot be had: it is
+// installed by the sandbox's packages as oned, oneuser and onedb, and behaves as those do in what an image depends on: the first
+// boot, its refusals, the lock file, the XML-RPC calls behind a ready probe, passwords, and the exit statuses of a schema check.
+// It manages no virtual machines.
+package standin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// Files that the stand-in reads and writes, where OpenNebula's packages have them.
+const (
+	versionFile   = "/usr/share/one/VERSION"
+	configFile    = "/etc/one/oned.conf"
+	lockFile      = "/var/lock/one/one"
+	authDir       = "/var/lib/one/.one"
+	databaseFile  = "/var/lib/one/one.db"
+	migratorsDir  = "/usr/lib/one/ruby/onedb/shared"
+	defaultXMLRPC = "http://localhost:2633/RPC2"
+)
+
+// failed is the exit status that oned and the command line tools have for nearly every error (-1 in their sources).
+const failed = 255
+
+// Host is the machine that the stand-in runs on.
+type Host struct {
+	// Root is the directory that all paths are below, "/" on a real machine.
+	Root string
+	// Stdout and Stderr are the streams of the process.
+	Stdout, Stderr io.Writer
+	// Getenv reads the environment: ONE_AUTH and ONE_XMLRPC.
+	Getenv func(string) string
+	// Hostname is the machine's own name, LookupHost resolves it: oned ends when it cannot.
+	Hostname   func() (string, error)
+	LookupHost func(ctx context.Context, name string) ([]string, error)
+	// Listen opens the socket that XML-RPC is served on.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+	// Now dates the backups that onedb makes.
+	Now func() time.Time
+}
+
+// System is the Host that the process really runs on.
+func System() Host {
+	var listener net.ListenConfig
+	return Host{
+		Root:       "/",
+		Stdout:     os.Stdout,
+		Stderr:     os.Stderr,
+		Getenv:     os.Getenv,
+		Hostname:   os.Hostname,
+		LookupHost: net.DefaultResolver.LookupHost,
+		Listen:     listener.Listen,
+		Now:        time.Now,
+	}
+}
+
+// Run is the program called name with its arguments: oned, oneuser or onedb. It returns the exit status. oned runs until ctx is
+// done, which stands for SIGTERM.
+func (h Host) Run(ctx context.Context, name string, args ...string) int {
+	var err error
+	switch name {
+	case "oned":
+		err = h.oned(ctx, args)
+	case "oneuser":
+		err = h.oneuser(ctx, args)
+	case "onedb":
+		err = h.onedb(args)
+	default:
+		err = fmt.Errorf("called as %q: it stands in for oned, oneuser and onedb only", name)
+	}
+	if err == nil {
+		return 0
+	}
+	status := failed
+	if s, ok := errors.AsType[*exitError](err); ok {
+		status = s.status
+	}
+	_, _ = fmt.Fprintln(h.Stderr, err)
+	return status
+}
+
+// printf prints to standard output. A reader that has gone away changes nothing about what was done.
+func (h Host) printf(format string, args ...any) { _, _ = fmt.Fprintf(h.Stdout, format, args...) }
+
+// exitError is an error with an exit status of its own.
+type exitError struct {
+	status  int
+	message string
+}
+
+func (e *exitError) Error() string { return e.message }
+
+func (h Host) path(name string) string { return filepath.Join(h.Root, name) }
+
+// version is the OpenNebula version that this machine has installed. It comes from a file of the packages and is not compiled
+// in, so that one program serves all versions.
+func (h Host) version() (*semver.Version, error) {
+	data, err := os.ReadFile(h.path(versionFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the installed version: %w", err)
+	}
+	v, err := semver.StrictNewVersion(strings.TrimSpace(string(data)))
+	if err != nil {
+		return nil, fmt.Errorf("read the installed version from %s: %q: %w", versionFile, data, err)
+	}
+	return v, nil
+}
+
+// schemaOf is the version of the database schema that a release works with: maintenance releases keep that of their line.
+func schemaOf(release *semver.Version) *semver.Version {
+	return semver.New(release.Major(), release.Minor(), 0, "", "")
+}

@@ -1,0 +1,525 @@
+package standin_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"opennebula-kube/dev/sandbox/standin"
+)
+
+// machine is a root directory with the stand-in's packages installed, and what its programs have said.
+type machine struct {
+	t      *testing.T
+	host   standin.Host
+	env    map[string]string
+	listen chan net.Addr
+
+	stdout, stderr bytes.Buffer
+}
+
+func newMachine(t *testing.T, version string) *machine {
+	t.Helper()
+	m := &machine{t: t, env: map[string]string{}, listen: make(chan net.Addr, 1)}
+	m.host = standin.Host{
+		Root:       t.TempDir(),
+		Stdout:     &m.stdout,
+		Stderr:     &m.stderr,
+		Getenv:     func(name string) string { return m.env[name] },
+		Hostname:   func() (string, error) { return "frontend", nil },
+		LookupHost: func(context.Context, string) ([]string, error) { return []string{"192.0.2.1"}, nil },
+		Listen: func(ctx context.Context, network, _ string) (net.Listener, error) {
+			l, err := new(net.ListenConfig).Listen(ctx, network, "127.0.0.1:0")
+			if err == nil {
+				m.listen <- l.Addr()
+			}
+			return l, err
+		},
+		Now: func() time.Time { return time.Date(2026, 4, 3, 2, 1, 0, 0, time.UTC) },
+	}
+	for _, dir := range []string{"var/lock/one", "usr/lib/one/ruby/onedb/shared"} {
+		if err := os.MkdirAll(filepath.Join(m.host.Root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.write("/usr/share/one/VERSION", version+"\n")
+	m.write("/etc/one/oned.conf", `DB = [ BACKEND = "sqlite", TIMEOUT = 2500 ]`)
+	m.write("/var/lib/one/.one/one_auth", "oneadmin:first secret\n")
+	return m
+}
+
+func (m *machine) path(name string) string { return filepath.Join(m.host.Root, name) }
+
+func (m *machine) write(name, content string) {
+	m.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(m.path(name)), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(m.path(name), []byte(content), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) read(name string) string {
+	m.t.Helper()
+	data, err := os.ReadFile(m.path(name))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(data)
+}
+
+func (m *machine) remove(name string) {
+	m.t.Helper()
+	if err := os.Remove(m.path(name)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) exists(name string) bool {
+	_, err := os.Stat(m.path(name))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// run runs a program that ends by itself and returns its status; what it said is in stdout and stderr.
+func (m *machine) run(name string, args ...string) int {
+	m.stdout.Reset()
+	m.stderr.Reset()
+	return m.host.Run(m.t.Context(), name, args...)
+}
+
+// wantFailure runs a program that must fail with a status and a message.
+func (m *machine) wantFailure(status int, message, name string, args ...string) {
+	m.t.Helper()
+	got := m.run(name, args...)
+	if got != status || !strings.Contains(m.stderr.String(), message) {
+		m.t.Errorf("%s %q: status %d, says %q; want status %d and %q", name, args, got, m.stderr.String(), status, message)
+	}
+}
+
+// wantSuccess runs a program that must succeed and returns what it printed.
+func (m *machine) wantSuccess(name string, args ...string) string {
+	m.t.Helper()
+	if status := m.run(name, args...); status != 0 {
+		m.t.Fatalf("%s %q: status %d: %s", name, args, status, m.stderr.String())
+	}
+	return m.stdout.String()
+}
+
+// start runs oned until stop is called, which returns its status.
+func (m *machine) start() (stop func() int) {
+	m.t.Helper()
+	ctx, cancel := context.WithCancel(m.t.Context())
+	status := make(chan int, 1)
+	host, stderr := m.host, &bytes.Buffer{}
+	host.Stdout, host.Stderr = &bytes.Buffer{}, stderr
+	go func() { status <- host.Run(ctx, "oned", "-f") }()
+	select {
+	case address := <-m.listen:
+		m.env["ONE_XMLRPC"] = "http://" + address.String() + "/RPC2"
+	case s := <-status:
+		cancel()
+		m.t.Fatalf("oned ends with status %d: %s", s, stderr)
+	}
+	ended := false
+	stop = func() int {
+		if ended {
+			return 0
+		}
+		ended = true
+		cancel()
+		return <-status
+	}
+	m.t.Cleanup(func() { stop() })
+	return stop
+}
+
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+// passwords reads the users' stored passwords out of the database file.
+func (m *machine) passwords() map[string]string {
+	m.t.Helper()
+	var db struct {
+		Users []struct{ Name, Password string }
+	}
+	if err := json.Unmarshal([]byte(m.read("/var/lib/one/one.db")), &db); err != nil {
+		m.t.Fatal(err)
+	}
+	passwords := map[string]string{}
+	for _, u := range db.Users {
+		passwords[u.Name] = u.Password
+	}
+	return passwords
+}
+
+func TestFirstBoot(t *testing.T) {
+	services := []string{"sunstone_auth", "oneflow_auth", "onegate_auth"}
+	tests := []struct {
+		version string
+		files   []string
+	}{
+		{"7.0.0", services},
+		{"7.0.2", services},
+		{"7.2.0", append(services[:3:3], "oneform_auth")},
+		{"7.4.0", append(services[:3:3], "oneform_auth", "oneks_auth")},
+	}
+	for _, tt := range tests {
+		t.Run(tt.version, func(t *testing.T) {
+			m := newMachine(t, tt.version)
+			stop := m.start()
+			entries, err := os.ReadDir(m.path("/var/lib/one/.one"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := map[string]bool{}
+			for _, e := range entries {
+				found[e.Name()] = true
+			}
+			want := map[string]bool{"one_auth": true}
+			for _, f := range tt.files {
+				want[f] = true
+			}
+			if diff := cmp.Diff(want, found); diff != "" {
+				t.Errorf("auth files (-want +got):\n%s", diff)
+			}
+			first := m.read("/var/lib/one/.one/sunstone_auth")
+			for _, f := range tt.files {
+				if got := m.read("/var/lib/one/.one/" + f); got != first {
+					t.Errorf("%s holds another secret than sunstone_auth", f)
+				}
+			}
+			secret, found1 := strings.CutPrefix(strings.TrimSpace(first), "serveradmin:")
+			if !found1 || len(secret) < 32 {
+				t.Errorf("sunstone_auth: %q", first)
+			}
+			wantPasswords := map[string]string{"oneadmin": digest("first secret"), "serveradmin": digest(secret)}
+			if diff := cmp.Diff(wantPasswords, m.passwords()); diff != "" {
+				t.Errorf("users (-want +got):\n%s", diff)
+			}
+			if status := stop(); status != 0 {
+				t.Errorf("told to end, oned has status %d", status)
+			}
+			if m.exists("/var/lock/one/one") {
+				t.Error("the lock file is still there")
+			}
+		})
+	}
+}
+
+func TestFirstBootNeedsOneAuth(t *testing.T) {
+	for name, content := range map[string]string{"missing": "", "without password": "oneadmin\n", "empty password": "oneadmin:\n"} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, "7.0.1")
+			m.remove("/var/lib/one/.one/one_auth")
+			if content != "" {
+				m.write("/var/lib/one/.one/one_auth", content)
+			}
+			m.wantFailure(255, "one_auth", "oned", "-f")
+		})
+	}
+}
+
+// A first boot that ends half way makes the next one refuse, until the left-over files are removed.
+func TestHalfWayFirstBoot(t *testing.T) {
+	m := newMachine(t, "7.0.1")
+	refusal := func(file string) string {
+		return "Password file /var/lib/one/.one/" + file + " already exists but OpenNebula is boostraping the database"
+	}
+	m.write("/var/lib/one/.one/oneflow_auth", "serveradmin:mine\n")
+	m.wantFailure(255, refusal("oneflow_auth"), "oned", "-f")
+	if m.exists("/var/lib/one/.one/onegate_auth") {
+		t.Error("onegate_auth was written after the refusal")
+	}
+	m.remove("/var/lib/one/.one/oneflow_auth")
+	m.wantFailure(255, refusal("sunstone_auth"), "oned", "-f")
+	m.remove("/var/lib/one/.one/sunstone_auth")
+	m.start()
+	m.wantSuccess("oneuser", "show", "0")
+}
+
+// Once user 0 exists the auth files are left alone, and are not written again either.
+func TestLaterBoots(t *testing.T) {
+	m := newMachine(t, "7.0.1")
+	m.start()()
+	oneflow := m.read("/var/lib/one/.one/oneflow_auth")
+	m.remove("/var/lib/one/.one/sunstone_auth")
+	m.write("/var/lib/one/.one/one_auth", "oneadmin:edited\n")
+	m.start()
+	if m.exists("/var/lib/one/.one/sunstone_auth") {
+		t.Error("a deleted sunstone_auth came back")
+	}
+	if got := m.read("/var/lib/one/.one/oneflow_auth"); got != oneflow {
+		t.Error("oneflow_auth was written again")
+	}
+	m.wantFailure(255, "[one.user.info] User couldn't be authenticated, aborting.", "oneuser", "show", "0")
+	m.write("/var/lib/one/.one/one_auth", "oneadmin:first secret\n")
+	m.wantSuccess("oneuser", "show", "0")
+}
+
+func TestLockFile(t *testing.T) {
+	m := newMachine(t, "7.0.1")
+	m.write("/var/lock/one/one", "")
+	m.wantFailure(255, "Cannot start oned, opening lock file /var/lock/one/one", "oned", "-f")
+	if !m.exists("/var/lock/one/one") {
+		t.Error("the lock file of another oned was removed")
+	}
+	m.remove("/var/lock/one/one")
+	stop := m.start()
+	m.wantFailure(255, "opening lock file", "oned", "-f")
+	m.wantFailure(255, "First stop OpenNebula", "onedb", "upgrade", "-v")
+	m.wantFailure(255, "First stop OpenNebula", "onedb", "fsck")
+	stop()
+	m.wantSuccess("onedb", "fsck")
+}
+
+func TestOwnNameMustResolve(t *testing.T) {
+	m := newMachine(t, "7.0.1")
+	m.host.LookupHost = func(_ context.Context, name string) ([]string, error) {
+		return nil, errors.New("lookup " + name + ": no such host")
+	}
+	m.wantFailure(255, "lookup frontend: no such host", "oned", "-f")
+	m.write("/etc/one/oned.conf", "HOSTNAME = \"one.example.org\"\nDB = [ BACKEND = \"sqlite\" ]\n")
+	m.start()
+	m.wantSuccess("oneuser", "show", "0")
+}
+
+func TestConfiguration(t *testing.T) {
+	tests := []struct {
+		name, config, message string
+	}{
+		{"another back end", `DB = [ BACKEND = "mysql", SERVER = "db" ]`, `BACKEND "mysql"`},
+		{"open list", "PORT = 2633\nDB = [ BACKEND = \"sqlite\"", "/etc/one/oned.conf:2: DB: no ] at the end of the list"},
+		{"open quote", `HOSTNAME = "one`, "/etc/one/oned.conf:1: HOSTNAME: no closing quote"},
+		{"no value", "# first\nHOSTNAME", "/etc/one/oned.conf:2: HOSTNAME: = was expected"},
+		{"no name", "= 3", "/etc/one/oned.conf:1: a name was expected"},
+		{"list in a list", "A = [ B = [ C = 1 ] ]", "B: a list in a list"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t, "7.0.1")
+			m.write("/etc/one/oned.conf", tt.config)
+			m.wantFailure(255, tt.message, "oned", "-f")
+			if m.exists("/var/lock/one/one") {
+				t.Error("the lock file is still there")
+			}
+		})
+	}
+}
+
+func TestListenAddress(t *testing.T) {
+	tests := []struct{ config, want string }{
+		{"", ":2633"},
+		{"PORT = 2700 # not the usual one\nLISTEN_ADDRESS = \"127.0.0.1\"\n", "127.0.0.1:2700"},
+	}
+	for _, tt := range tests {
+		m := newMachine(t, "7.0.1")
+		m.write("/etc/one/oned.conf", tt.config)
+		asked := ""
+		m.host.Listen = func(_ context.Context, _, address string) (net.Listener, error) {
+			asked = address
+			return nil, errors.New("no socket today")
+		}
+		m.wantFailure(255, "no socket today", "oned", "-f")
+		if asked != tt.want {
+			t.Errorf("configuration %q listens on %q, want %q", tt.config, asked, tt.want)
+		}
+	}
+}
+
+func TestPasswords(t *testing.T) {
+	m := newMachine(t, "7.2.0")
+	m.start()
+
+	m.wantSuccess("oneuser", "passwd", "0", "second secret")
+	m.wantFailure(255, "couldn't be authenticated", "oneuser", "show", "0")
+	m.write("/var/lib/one/.one/one_auth", "oneadmin:second secret\n")
+	m.wantSuccess("oneuser", "show", "0")
+
+	m.write("/tmp/secret", "from a file\n")
+	m.wantSuccess("oneuser", "passwd", "1", "--sha256", "-r", m.path("/tmp/secret"))
+	want := map[string]string{"oneadmin": digest("second secret"), "serveradmin": digest("from a file")}
+	if diff := cmp.Diff(want, m.passwords()); diff != "" {
+		t.Errorf("stored passwords (-want +got):\n%s", diff)
+	}
+
+	m.wantFailure(255, "[one.user.passwd] Error getting user [7].", "oneuser", "passwd", "7", "x")
+	m.wantFailure(255, "the password is empty", "oneuser", "passwd", "0", "")
+}
+
+func TestShow(t *testing.T) {
+	m := newMachine(t, "7.0.1")
+	m.env["ONE_XMLRPC"] = "http://127.0.0.1:1/RPC2"
+	m.wantFailure(255, "127.0.0.1:1", "oneuser", "show", "0")
+	m.start()
+	for args, want := range map[string]string{"0": "oneadmin", "1": "serveradmin", "-1": "oneadmin"} {
+		if out := m.wantSuccess("oneuser", "show", args); !strings.Contains(out, ": "+want+"\n") {
+			t.Errorf("oneuser show %s prints %q, want user %s", args, out, want)
+		}
+	}
+	m.wantFailure(255, "[one.user.info] Error getting user [7].", "oneuser", "show", "7")
+}
+
+// XML-RPC as a client in another language writes it: strings without a type, and int instead of i4.
+func TestXMLRPC(t *testing.T) {
+	m := newMachine(t, "7.0.1")
+	m.start()
+	call := func(method, params string) string {
+		t.Helper()
+		body := "<?xml version=\"1.0\"?><methodCall><methodName>" + method + "</methodName><params>" + params + "</params></methodCall>"
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, m.env["ONE_XMLRPC"], strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		var answer bytes.Buffer
+		if _, err := answer.ReadFrom(response.Body); err != nil {
+			t.Fatal(err)
+		}
+		return answer.String()
+	}
+	const session = "<param><value>oneadmin:first secret</value></param>"
+	tests := []struct {
+		name, method, params string
+		want                 []string
+	}{
+		{"version", "one.system.version", session,
+			[]string{"<boolean>1</boolean>", "<string>7.0.1</string>"}},
+		{"user", "one.user.info", session + "<param><value><int>0</int></value></param>",
+			[]string{"<boolean>1</boolean>", "&lt;NAME&gt;oneadmin&lt;/NAME&gt;"}},
+		{"wrong session", "one.user.info", "<param><value><string>oneadmin:no</string></value></param><param><value><int>0</int></value></param>",
+			[]string{"<boolean>0</boolean>", "[one.user.info] User couldn&#39;t be authenticated", "<i4>256</i4>"}},
+		{"no session", "one.system.version", "", []string{"<boolean>0</boolean>", "<i4>256</i4>"}},
+		{"serveradmin has no plain session", "one.system.version",
+			"<param><value>" + strings.TrimSpace(m.read("/var/lib/one/.one/sunstone_auth")) + "</value></param>",
+			[]string{"<boolean>0</boolean>", "<i4>256</i4>"}},
+		{"no such user", "one.user.info", session + "<param><value><i4>9</i4></value></param>",
+			[]string{"<boolean>0</boolean>", "<i4>1024</i4>"}},
+		{"no id", "one.user.info", session, []string{"<boolean>0</boolean>", "<i4>4096</i4>"}},
+		{"no such method", "one.vm.allocate", session, []string{"<fault>", "-506", "Method &#39;one.vm.allocate&#39; not defined"}},
+		{"no XML-RPC", "</methodName", "", []string{"XML syntax error"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := call(tt.method, tt.params)
+			for _, want := range tt.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("no %q in the answer:\n%s", want, got)
+				}
+			}
+		})
+	}
+}
+
+func TestSchemaVersion(t *testing.T) {
+	tests := []struct {
+		name, installed, schema string
+		status                  int
+		message                 string
+	}{
+		{"no database", "7.0.1", "", 1, "Database is not correctly bootstraped."},
+		{"current", "7.0.1", "7.0.0", 0, ""},
+		{"older", "7.2.0", "7.0.0", 2, "has to be upgraded"},
+		{"newer", "7.0.2", "7.2.0", 3, "newer than the software"},
+		{"nonsense", "7.0.2", "seven", 1, "seven"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t, tt.installed)
+			if tt.schema != "" {
+				m.write("/var/lib/one/one.db", `{"schema":"`+tt.schema+`"}`)
+			}
+			m.wantFailure(tt.status, tt.message, "onedb", "version", "-v")
+		})
+	}
+	t.Run("empty file", func(t *testing.T) {
+		m := newMachine(t, "7.0.1")
+		m.write("/var/lib/one/one.db", "")
+		m.wantFailure(1, "Database is not correctly bootstraped.", "onedb", "version", "-v")
+	})
+}
+
+func TestUpgrade(t *testing.T) {
+	m := newMachine(t, "7.0.2")
+	m.start()()
+	old := m.read("/var/lib/one/one.db")
+	const backup = "/var/lib/one/one.db_2026-04-03_02:01:00.bck"
+
+	m.write("/usr/share/one/VERSION", "7.4.0\n")
+	m.wantFailure(255, "Database version mismatch", "oned", "-f")
+	m.write("/usr/lib/one/ruby/onedb/shared/7.0.0_to_7.2.0.rb", "")
+	m.wantFailure(1, "missing migration descriptors", "onedb", "upgrade", "-v")
+	if diff := cmp.Diff(old, m.read("/var/lib/one/one.db")); diff != "" {
+		t.Errorf("the database was not restored (-old +now):\n%s", diff)
+	}
+
+	m.write("/usr/lib/one/ruby/onedb/shared/7.2.0_to_7.4.0.rb", "")
+	if out := m.wantSuccess("onedb", "upgrade", "-v"); !strings.Contains(out, "migrated from 7.0.0 to 7.4.0") {
+		t.Errorf("onedb upgrade prints %q", out)
+	}
+	if diff := cmp.Diff(old, m.read(backup)); diff != "" {
+		t.Errorf("the backup differs (-old +backup):\n%s", diff)
+	}
+	m.wantSuccess("onedb", "version", "-v")
+	m.wantSuccess("onedb", "fsck")
+	if out := m.wantSuccess("onedb", "upgrade", "-v"); !strings.Contains(out, "already uses version 7.4.0") {
+		t.Errorf("a second onedb upgrade prints %q", out)
+	}
+	m.start()
+	m.wantSuccess("oneuser", "show", "0")
+}
+
+func TestDowngradeChangesNothing(t *testing.T) {
+	m := newMachine(t, "7.2.0")
+	m.start()()
+	m.write("/usr/share/one/VERSION", "7.0.2\n")
+	before := m.read("/var/lib/one/one.db")
+	m.wantFailure(3, "newer", "onedb", "upgrade", "-v")
+	m.wantFailure(255, "Database version mismatch", "oned", "-f")
+	if diff := cmp.Diff(before, m.read("/var/lib/one/one.db")); diff != "" {
+		t.Errorf("the database changed (-before +after):\n%s", diff)
+	}
+}
+
+func TestFsckFindsMissingUsers(t *testing.T) {
+	m := newMachine(t, "7.0.1")
+	m.wantFailure(1, "not correctly bootstraped", "onedb", "fsck")
+	m.write("/var/lib/one/one.db", `{"schema":"7.0.0","users":[{"id":0,"name":"oneadmin"}]}`)
+	m.wantFailure(1, "cannot be repaired", "onedb", "fsck")
+	if !strings.Contains(m.stdout.String(), "User 1 is missing") {
+		t.Errorf("onedb fsck prints %q", m.stdout.String())
+	}
+}
+
+func TestUsage(t *testing.T) {
+	m := newMachine(t, "7.0.1")
+	if out := m.wantSuccess("oned", "--version"); !strings.Contains(out, "7.0.1") {
+		t.Errorf("oned --version prints %q", out)
+	}
+	m.wantFailure(255, "oned -f", "oned")
+	m.wantFailure(255, "usage: onedb", "onedb")
+	m.wantFailure(255, "usage: oneuser", "oneuser")
+	m.wantFailure(255, "show and passwd only", "oneuser", "create")
+	m.wantFailure(255, "onevm", "onevm", "list")
+	m.remove("/usr/share/one/VERSION")
+	m.wantFailure(255, "VERSION", "oned", "-f")
+}
