@@ -1,0 +1,189 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/platforms"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	// keptImages is how many images the store keeps at least.
+	keptImages = 5
+	// minimumAge is how long everything in the state directory stays after it was last used: another process may be at it.
+	minimumAge = 2 * time.Hour
+
+	stagePrefix = ".stage-"
+)
+
+// store keeps images as OCI layouts, one directory an image, named after its digest.
+type store struct {
+	dir string
+	now func() time.Time
+}
+
+func (s store) path(digest string) string {
+	return filepath.Join(s.dir, strings.ReplaceAll(digest, ":", "-"))
+}
+
+// stage makes a directory for a layout that is not whole yet.
+func (s store) stage() (string, error) { return os.MkdirTemp(s.dir, stagePrefix) }
+
+// find returns the layout of an image and notes that it is in use.
+func (s store) find(digest string) (dir string, ok bool) {
+	dir = s.path(digest)
+	now := s.now()
+	if err := os.Chtimes(dir, now, now); err != nil {
+		return "", false
+	}
+	return dir, true
+}
+
+// commit takes the layout of an image from the directory stage into the store, and returns its platforms. Of two that commit
+// the same image the first one's copy stays.
+func (s store) commit(stage, digest string) ([]string, error) {
+	platforms, err := layoutPlatforms(stage, digest)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := s.find(digest); ok {
+		return platforms, os.RemoveAll(stage)
+	}
+	if err := os.Chmod(stage, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(stage, s.path(digest)); err != nil {
+		if _, ok := s.find(digest); !ok {
+			return nil, err
+		}
+		return platforms, os.RemoveAll(stage)
+	}
+	return platforms, s.prune()
+}
+
+func (s store) prune() error { return prune(s.dir, keptImages, s.now()) }
+
+// prune removes from dir what was used longest ago: all but keep directories, none of which was used a short while ago.
+func prune(dir string, keep int, now time.Time) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	type aged struct {
+		path string
+		used time.Time
+	}
+	var whole, removable []aged
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if errors.Is(err, os.ErrNotExist) {
+			continue // another process removed it
+		} else if err != nil {
+			return err
+		}
+		one := aged{filepath.Join(dir, entry.Name()), info.ModTime()}
+		if strings.HasPrefix(entry.Name(), stagePrefix) {
+			removable = append(removable, one) // left by a process that was killed
+		} else {
+			whole = append(whole, one)
+		}
+	}
+	slices.SortFunc(whole, func(a, b aged) int { return b.used.Compare(a.used) })
+	if len(whole) > keep {
+		removable = append(removable, whole[keep:]...)
+	}
+	for _, one := range removable {
+		if now.Sub(one.used) < minimumAge {
+			continue
+		}
+		if err := os.RemoveAll(one.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// root returns the one image that a layout holds: its descriptor, and the index that holds that.
+func root(dir string) (v1.ImageIndex, v1.Descriptor, error) {
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return nil, v1.Descriptor{}, err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return nil, v1.Descriptor{}, err
+	}
+	if n := len(manifest.Manifests); n != 1 {
+		return nil, v1.Descriptor{}, fmt.Errorf("layout %s has %d images, want one", dir, n)
+	}
+	return index, manifest.Manifests[0], nil
+}
+
+// layoutManifests returns the manifest of each platform of the image in a layout.
+func layoutManifests(dir string) (map[string]v1.Descriptor, error) {
+	index, top, err := root(dir)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]v1.Descriptor)
+	if !top.MediaType.IsIndex() {
+		img, err := index.Image(top.Digest)
+		if err != nil {
+			return nil, err
+		}
+		config, err := img.ConfigFile()
+		if err != nil {
+			return nil, err
+		}
+		found[platformName(*config.Platform())] = top
+		return found, nil
+	}
+	child, err := index.ImageIndex(top.Digest)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := child.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	for _, desc := range manifest.Manifests {
+		// An index may list more than images: attestations have the platform unknown/unknown.
+		if desc.MediaType.IsImage() && desc.Platform != nil && desc.Platform.OS != "unknown" {
+			found[platformName(*desc.Platform)] = desc
+		}
+	}
+	return found, nil
+}
+
+// layoutPlatforms returns the platforms of the image in a layout, sorted, and checks that it is the image with the digest.
+func layoutPlatforms(dir, digest string) ([]string, error) {
+	_, top, err := root(dir)
+	if err != nil {
+		return nil, err
+	}
+	if got := top.Digest.String(); got != digest {
+		return nil, fmt.Errorf("layout %s holds image %s, want %s", dir, got, digest)
+	}
+	manifests, err := layoutManifests(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for name := range manifests {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func platformName(p v1.Platform) string {
+	return platforms.Format(platforms.Normalize(ocispecs.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}))
+}
