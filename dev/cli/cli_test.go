@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/helmrepo"
+	"opennebula-kube/ci/pipeline"
+	"opennebula-kube/ci/release"
+	"opennebula-kube/dev/sandbox/apt"
+)
+
+// run types a command line, and returns what it printed.
+func run(t *testing.T, variables map[string]string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	dir := t.TempDir()
+	open := func(name string) *os.File {
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		return f
+	}
+	env := Environment{
+		Stdout: open("stdout"), Stderr: open("stderr"), CacheDir: filepath.Join(dir, "cache"), Now: time.Now,
+		Getenv: func(name string) string { return variables[name] },
+	}
+	c := New(env)
+	c.SetArgs(args)
+	c.SetOut(env.Stdout)
+	c.SetErr(env.Stderr)
+	err = c.ExecuteContext(t.Context())
+	read := func(name string) string {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	return read("stdout"), read("stderr"), err
+}
+
+// upstream serves the sandbox's releases, with packages that have no program in them.
+func upstream(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	packages, err := apt.Build(t.Context(), apt.Options{
+		Dir: t.TempDir(), Versions: apt.DefaultVersions(),
+		Standin: func(context.Context, string) (string, error) { return program, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(packages.Handler())
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func TestDetection(t *testing.T) {
+	from := upstream(t)
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"detect-version"}, "7.2.0\n"},
+		{[]string{"detect-version", "--line", "7.0"}, "7.0.2\n"},
+		{[]string{"detect-version", "--constraint", "<7.0.2"}, "7.0.1\n"},
+		{[]string{"detect-version", "--version", "7.0.0"}, "7.0.0\n"},
+	} {
+		stdout, _, err := run(t, nil, append(test.args, "--upstream", from)...)
+		if err != nil || stdout != test.want {
+			t.Errorf("%v printed %q, %v, want %q", test.args, stdout, err, test.want)
+		}
+	}
+	stdout, _, err := run(t, nil, "releases", "--format", "json", "--upstream", from)
+	var releases []release.Release
+	if err == nil {
+		err = json.Unmarshal([]byte(stdout), &releases)
+	}
+	if err != nil || len(releases) != 4 || releases[3].Line != "7.2" || releases[3].Indexes["amd64"] == "" || releases[3].Date.IsZero() {
+		t.Errorf("releases: %v, %+v", err, releases)
+	}
+	if stdout, _, err = run(t, nil, "releases", "--upstream", from); err != nil || !strings.Contains(stdout, "7.0.1    7.0   2025-10-22  7.0.1-1  amd64,arm64") {
+		t.Errorf("%v\n%s", err, stdout)
+	}
+}
+
+func TestChartVerbs(t *testing.T) {
+	from := upstream(t)
+	if _, _, err := run(t, nil, "chart", "lint", "--source", "../.."); err != nil {
+		t.Error(err)
+	}
+	out := t.TempDir()
+	stdout, _, err := run(t, nil, "chart", "package", "--source", "../..", "--upstream", from, "--version", "7.0.1", "--output", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(strings.TrimSpace(stdout)); err != nil {
+		t.Error(err)
+	}
+	repository := filepath.Join(out, "charts")
+	for _, want := range []string{".tgz\n", ".tgz (was there already)\n"} {
+		stdout, _, err := run(t, nil, "chart", "publish", "--source", "../..", "--upstream", from, "--chart-repository", repository)
+		if err != nil || !strings.HasSuffix(stdout, want) {
+			t.Errorf("published %q, %v, want %q at the end", stdout, err, want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(repository, "index.yaml")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	nothing := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(nothing.Close)
+	bad := filepath.Join(t.TempDir(), "exceptions.yaml")
+	if err := os.WriteFile(bad, []byte("exceptions:\n  - id: CVE-2026-1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	image := []string{"--source", "../..", "--upstream", nothing.URL}
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"detect-version", "--upstream", nothing.URL}, nothing.URL},
+		{[]string{"detect-version", "--upstream", "downloads.opennebula.io"}, "downloads.opennebula.io"},
+		{[]string{"releases", "--format", "xml"}, "table, json"},
+		{[]string{"release"}, "registry"},
+		{append([]string{"push", "--registry", "ghcr.io/acme/opennebula:tag"}, image...), "ghcr.io/acme/opennebula:tag"},
+		{append([]string{"push", "--registry", "ghcr.io/acme/opennebula", "--username", "me"}, image...), passwordVariable},
+		{append([]string{"push", "--registry", "ghcr.io/acme/opennebula", "--password-file", "x"}, image...), "--username"},
+		{append([]string{"scan", "--severity", "AWFUL"}, image...), "AWFUL"},
+		{append([]string{"scan", "--exceptions", bad}, image...), bad + ":2"},
+		{append([]string{"scan", "--exceptions", "absent.yaml"}, image...), "absent.yaml"},
+		{append([]string{"sbom"}, image...), "--platform"},
+		{[]string{"build", "--source", t.TempDir(), "--output", filepath.Join(t.TempDir(), "new")}, "--source"},
+		{append([]string{"build", "--output", t.TempDir()}, image...), "exists"},
+		{[]string{"chart", "lint", "--source", t.TempDir()}, "Chart.yaml"},
+	} {
+		_, _, err := run(t, nil, test.args...)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v: error %v, want one with %q", test.args, err, test.want)
+		}
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("from file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := Environment{Getenv: func(name string) string { return map[string]string{passwordVariable: "from environment"}[name] }}
+	for _, test := range []struct {
+		options  registryOptions
+		user, pw string
+	}{
+		{registryOptions{}, "", ""},
+		{registryOptions{Username: "me"}, "me", "from environment"},
+		{registryOptions{Username: "me", PasswordFile: file}, "me", "from file"},
+	} {
+		if user, pw, err := test.options.credentials(env); err != nil || user != test.user || pw != test.pw {
+			t.Errorf("%+v: %q, %q, %v", test.options, user, pw, err)
+		}
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{empty, empty + "-not"} {
+		if _, _, err := (&registryOptions{Username: "me", PasswordFile: path}).credentials(env); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("password file %s: error %v", path, err)
+		}
+	}
+}
+
+func TestSummary(t *testing.T) {
+	var out strings.Builder
+	report := &pipeline.Report{
+		Version: "7.0.1",
+		Plan:    &release.Plan{Action: release.Build},
+		Image:   &pipeline.ImageReport{Repository: "ghcr.io/acme/opennebula", Digest: "sha256:1", Platforms: []string{"linux/amd64"}, Tags: []string{"7.0.1-1", "latest"}},
+		Gate:    &gate.Verdict{Passed: true, Counts: map[gate.Severity]int{gate.Low: 3}},
+		Chart: &pipeline.ChartReport{Name: "opennebula", Version: "0.1.0", AppVersion: "7.0.1",
+			Published: []helmrepo.Result{{Location: "charts/opennebula-0.1.0.tgz", Published: true}}},
+		Files: []pipeline.File{{Name: "gate.json"}},
+	}
+	if err := writeSummary(&out, report, pipeline.Options{}, "out"); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join([]string{
+		"version    7.0.1",
+		"action     build",
+		"image      ghcr.io/acme/opennebula@sha256:1",
+		"platforms  linux/amd64",
+		"tags       7.0.1-1, latest",
+		"gate       passed: 0 critical, 0 high, 0 medium, 3 low, 0 unknown; 0 excepted",
+		"chart      opennebula 0.1.0 for OpenNebula 7.0.1",
+		"           charts/opennebula-0.1.0.tgz",
+		"files      out/release.json",
+		"           out/gate.json",
+		"",
+	}, "\n")
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"opennebula-kube/ci/release"
+)
+
+// formatFlag adds --format with the formats that a verb knows, the default first.
+func formatFlag(c *cobra.Command, format *string, known ...string) {
+	c.Flags().StringVar(format, "format", known[0], "how to print it: "+strings.Join(known, ", "))
+	c.PreRunE = func(*cobra.Command, []string) error {
+		for _, k := range known {
+			if *format == k {
+				return nil
+			}
+		}
+		return fmt.Errorf("--format %s: want one of %s", *format, strings.Join(known, ", "))
+	}
+}
+
+func releasesCommand(env Environment) *cobra.Command {
+	var upstream upstreamOptions
+	var format string
+	c := &cobra.Command{
+		Use:     "releases",
+		Short:   "List the OpenNebula releases that can be installed on Ubuntu 24.04",
+		Example: "  pipeline releases --format json",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			from, err := upstream.open()
+			if err != nil {
+				return err
+			}
+			releases, err := from.Releases(c.Context())
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				return writeJSON(env.Stdout, releases)
+			}
+			return writeReleases(env.Stdout, releases)
+		},
+	}
+	upstream.add(c)
+	formatFlag(c, &format, "table", "json")
+	return c
+}
+
+func writeReleases(out io.Writer, releases []release.Release) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "VERSION\tLINE\tDATE\tPACKAGE\tARCHITECTURES")
+	for _, r := range releases {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Version, r.Line, r.Date.Format("2006-01-02"), r.PackageVersion, strings.Join(r.Architectures, ","))
+	}
+	return w.Flush()
+}
+
+func writeJSON(out io.Writer, value any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+func detectVersionCommand(env Environment) *cobra.Command {
+	var upstream upstreamOptions
+	var selection selectionOptions
+	c := &cobra.Command{
+		Use:     "detect-version",
+		Short:   "Print the newest OpenNebula release that can be installed on Ubuntu 24.04",
+		Example: "  pipeline detect-version --line 7.0",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			from, err := upstream.open()
+			if err != nil {
+				return err
+			}
+			releases, err := from.Releases(c.Context())
+			if err != nil {
+				return err
+			}
+			picked, err := selection.Pick(releases)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(env.Stdout, picked.Version)
+			return err
+		},
+	}
+	upstream.add(c)
+	selection.add(c)
+	return c
+}

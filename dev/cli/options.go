@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/spf13/cobra"
+
+	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/pipeline"
+	"opennebula-kube/ci/registry"
+	"opennebula-kube/ci/release"
+	"opennebula-kube/dev/local"
+)
+
+// upstreamOptions say where releases come from.
+type upstreamOptions struct{ URL string }
+
+func (o *upstreamOptions) add(c *cobra.Command) {
+	c.Flags().StringVar(&o.URL, "upstream", "https://downloads.opennebula.io", "where OpenNebula's packages come from")
+}
+
+func (o *upstreamOptions) open() (*release.Upstream, error) { return release.NewUpstream(o.URL) }
+
+// selectionOptions say which release is meant.
+type selectionOptions struct{ release.Selection }
+
+func (o *selectionOptions) add(c *cobra.Command) {
+	c.Flags().StringVar(&o.Constraint, "constraint", ">=7.0.0", "range of versions, in the notation of Masterminds/semver; the highest in it is taken")
+	c.Flags().StringVar(&o.Line, "line", "", "release line to stay in, such as 7.0 (default: any)")
+	c.Flags().StringVar(&o.Version, "version", "", "exact version, such as 7.0.1 (default: the highest)")
+}
+
+// sourceOptions say where the project's sources are.
+type sourceOptions struct{ Dir string }
+
+func (o *sourceOptions) add(c *cobra.Command) {
+	c.Flags().StringVar(&o.Dir, "source", ".", "directory of the project's sources")
+}
+
+func (o *sourceOptions) image() string { return filepath.Join(o.Dir, "image") }
+func (o *sourceOptions) chart() string { return filepath.Join(o.Dir, "chart", "opennebula") }
+
+// buildOptions say what is built.
+type buildOptions struct {
+	Platforms []string
+	BaseImage string
+}
+
+func (o *buildOptions) add(c *cobra.Command) {
+	c.Flags().StringSliceVar(&o.Platforms, "platform", nil, "platform to build for, such as linux/amd64; may be repeated (default: all that the release has)")
+	c.Flags().StringVar(&o.BaseImage, "base-image", "", "image to build on (default: the one that image/Dockerfile pins)")
+}
+
+func (o *buildOptions) base(source sourceOptions) (string, error) {
+	if o.BaseImage != "" {
+		return o.BaseImage, nil
+	}
+	dockerfile, err := os.ReadFile(filepath.Join(source.image(), "Dockerfile"))
+	if err != nil {
+		return "", fmt.Errorf("find out the base image: %w; run this from the root of the project, or give --source or --base-image", err)
+	}
+	return pipeline.DefaultBaseImage(dockerfile)
+}
+
+// gateOptions say what the gate lets pass.
+type gateOptions struct {
+	Severities         []string
+	IgnoreUnfixed      bool
+	DatabaseAge        time.Duration
+	DatabaseRepository string
+	Exceptions         string
+}
+
+func (o *gateOptions) add(c *cobra.Command) {
+	f := c.Flags()
+	f.StringSliceVar(&o.Severities, "severity", []string{"CRITICAL", "HIGH"}, "severities that stop a release")
+	f.BoolVar(&o.IgnoreUnfixed, "ignore-unfixed", false, "let vulnerabilities pass that have no fix yet")
+	f.DurationVar(&o.DatabaseAge, "db-max-age", 48*time.Hour, "oldest vulnerability database to trust")
+	f.StringVar(&o.DatabaseRepository, "db-repository", local.DefaultDatabaseRepository, "where the vulnerability database comes from")
+	f.StringVar(&o.Exceptions, "exceptions", "", "file of vulnerabilities to let through (default: image/exceptions.yaml of the sources)")
+}
+
+func (o *gateOptions) policy(source sourceOptions) (gate.Policy, error) {
+	policy := gate.Policy{IgnoreUnfixed: o.IgnoreUnfixed, MaxDatabaseAge: o.DatabaseAge}
+	for _, name := range o.Severities {
+		severity, err := gate.ParseSeverity(name)
+		if err != nil {
+			return policy, fmt.Errorf("--severity: %w", err)
+		}
+		policy.Threshold = append(policy.Threshold, severity)
+	}
+	file := o.Exceptions
+	if file == "" {
+		file = filepath.Join(source.image(), "exceptions.yaml")
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return policy, fmt.Errorf("read the exceptions: %w", err)
+	}
+	policy.Exceptions, err = gate.ParseExceptions(file, data)
+	return policy, err
+}
+
+// passwordVariable is the environment variable that a registry password may come in.
+const passwordVariable = "REGISTRY_PASSWORD"
+
+// registryOptions say where the image goes and how to log in there.
+type registryOptions struct {
+	Repository   string
+	Username     string
+	PasswordFile string
+}
+
+func (o *registryOptions) add(c *cobra.Command) {
+	c.Flags().StringVar(&o.Repository, "registry", "", "repository to release the image to, such as ghcr.io/acme/opennebula")
+	if err := c.MarkFlagRequired("registry"); err != nil {
+		panic(err) // the flag is defined in the line above
+	}
+	o.addCredentials(c)
+}
+
+func (o *registryOptions) addCredentials(c *cobra.Command) {
+	c.Flags().StringVar(&o.Username, "username", "", "user name at the registry (default: what `docker login` has kept)")
+	c.Flags().StringVar(&o.PasswordFile, "password-file", "", "file that holds the password (default: the environment variable "+passwordVariable+")")
+}
+
+// credentials returns the user name and password that were given, or none.
+func (o *registryOptions) credentials(env Environment) (username, password string, err error) {
+	if o.Username == "" {
+		if o.PasswordFile != "" {
+			return "", "", errors.New("--password-file needs --username")
+		}
+		return "", "", nil
+	}
+	if o.PasswordFile == "" {
+		if password = env.Getenv(passwordVariable); password == "" {
+			return "", "", fmt.Errorf("--username needs a password: give --password-file, or set %s", passwordVariable)
+		}
+		return o.Username, password, nil
+	}
+	data, err := os.ReadFile(o.PasswordFile)
+	if err != nil {
+		return "", "", fmt.Errorf("read the registry password: %w", err)
+	}
+	if password = strings.TrimRight(string(data), "\r\n"); password == "" {
+		return "", "", fmt.Errorf("read the registry password: %s is empty", o.PasswordFile)
+	}
+	return o.Username, password, nil
+}
+
+func (o *registryOptions) keychain(env Environment) (authn.Keychain, error) {
+	username, password, err := o.credentials(env)
+	if err != nil {
+		return nil, err
+	}
+	return registry.Keychain(o.Repository, username, password)
+}
+
+// chartOptions say where the chart goes.
+type chartOptions struct {
+	Registry      string
+	Repository    string
+	RepositoryURL string
+}
+
+func (o *chartOptions) add(c *cobra.Command) {
+	c.Flags().StringVar(&o.Registry, "chart-registry", "", "OCI repository to publish the chart to, such as ghcr.io/acme/charts/opennebula (default: none)")
+	c.Flags().StringVar(&o.Repository, "chart-repository", "", "directory of a chart repository to publish to, such as a checkout of gh-pages (default: none)")
+	c.Flags().StringVar(&o.RepositoryURL, "chart-repository-url", "", "address that the chart repository is served at (default: archives are named relative to index.yaml)")
+}
+
+func (o *chartOptions) open(source sourceOptions, keychain authn.Keychain) (pipeline.ChartOptions, error) {
+	options := pipeline.ChartOptions{Dir: source.chart(), RepositoryDir: o.Repository, RepositoryURL: o.RepositoryURL}
+	if o.Registry == "" {
+		return options, nil
+	}
+	var err error
+	options.Registry, err = registry.Open(o.Registry, registry.WithKeychain(keychain))
+	return options, err
+}

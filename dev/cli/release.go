@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"opennebula-kube/ci/pipeline"
+)
+
+// runCommand completes a verb that does a whole run: flags, progress, the files that the run made, and the summary. chart is nil
+// where the verb leaves the chart alone.
+func runCommand(env Environment, c *cobra.Command, chart *chartOptions,
+	run func(*pipeline.Pipeline, context.Context, pipeline.Options) (*pipeline.Report, error)) *cobra.Command {
+	var image imageOptions
+	var scan gateOptions
+	var to registryOptions
+	var output string
+	var dryRun bool
+	c.Args = cobra.NoArgs
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return env.with(c.Context(), image, &scan, to, func(s *session) error {
+			s.options.DryRun = dryRun
+			if chart != nil {
+				keychain, err := to.keychain(env)
+				if err != nil {
+					return err
+				}
+				if s.options.Chart, err = chart.open(image.source, keychain); err != nil {
+					return err
+				}
+			}
+			report, err := run(s.Pipeline, c.Context(), s.options)
+			if writeErr := writeOutput(output, report); writeErr != nil {
+				return errors.Join(err, writeErr)
+			}
+			s.progress.Say("")
+			return errors.Join(err, writeSummary(env.Stdout, report, s.options, output))
+		})
+	}
+	image.add(c)
+	scan.add(c)
+	to.add(c)
+	if chart != nil {
+		chart.add(c)
+	}
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "build, scan and package, but send nothing anywhere and move no tag")
+	c.Flags().StringVar(&output, "output", "out", "directory for release.json and the files that the run makes")
+	return c
+}
+
+// writeOutput keeps what a run made: its files, and release.json last, so that it never speaks of a file that is not there yet.
+func writeOutput(dir string, report *pipeline.Report) error {
+	for _, file := range report.Files {
+		if err := writeFile(filepath.Join(dir, file.Name), bytesWriter(file.Data)); err != nil {
+			return err
+		}
+	}
+	data, err := report.JSON()
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, "release.json"), bytesWriter(data))
+}
+
+func bytesWriter(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}
+}

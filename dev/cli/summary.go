@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/pipeline"
+)
+
+// writeSummary ends a run: what was released, what the gate said, and where everything lies.
+func writeSummary(out io.Writer, report *pipeline.Report, options pipeline.Options, dir string) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	if report.Version != "" {
+		row("version", "%s", report.Version)
+	}
+	if report.Plan != nil {
+		row("action", "%s%s", report.Plan.Action, dryRunMark(report.DryRun))
+	}
+	if image := report.Image; image != nil {
+		row("image", "%s@%s", image.Repository, image.Digest)
+		row("platforms", "%s", strings.Join(image.Platforms, ", "))
+		row("tags", "%s", strings.Join(image.Tags, ", "))
+	}
+	if verdict := report.Gate; verdict != nil {
+		row("gate", "%s", verdictLine(*verdict))
+	}
+	if chart := report.Chart; chart != nil {
+		row("chart", "%s %s for OpenNebula %s", chart.Name, chart.Version, chart.AppVersion)
+		for _, place := range chart.Published {
+			row("", "%s", place.Location)
+		}
+	} else if options.Chart.Dir != "" {
+		row("chart", "%s", "none")
+	}
+	row("files", "%s", filepath.Join(dir, "release.json"))
+	for _, file := range report.Files {
+		row("", "%s", filepath.Join(dir, file.Name))
+	}
+	return w.Flush()
+}
+
+func dryRunMark(dry bool) string {
+	if dry {
+		return " (dry run: nothing was sent)"
+	}
+	return ""
+}
+
+func verdictLine(v gate.Verdict) string {
+	word := "passed"
+	if !v.Passed {
+		word = "FAILED"
+	}
+	counts := make([]string, 0, 5)
+	for _, severity := range gate.Severities() {
+		counts = append(counts, fmt.Sprintf("%d %s", v.Counts[severity], strings.ToLower(string(severity))))
+	}
+	return fmt.Sprintf("%s: %s; %d excepted", word, strings.Join(counts, ", "), len(v.Excepted))
+}
