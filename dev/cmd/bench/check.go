@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"opennebula-kube/ci/pipeline"
+	"opennebula-kube/ci/registry"
+	"opennebula-kube/ci/release"
+)
+
+// check makes sure that a run has done the work that it was measured for: the same image as all others under five tags, the chart in
+// both places, the scanner's report and the list of contents. Figures of two that do different things would mean nothing.
+func (b *bench) check(ctx context.Context, s step, at place) error {
+	if err := b.checkImage(ctx, at.images); err != nil {
+		return err
+	}
+	charts, err := tagsOf(ctx, at.charts)
+	if err != nil {
+		return err
+	}
+	if len(charts) != 1 {
+		return fmt.Errorf("%s has the tags %v, want one", at.charts, charts)
+	}
+	made := []string{"charts/index.yaml", "gate.sarif", "trivy-*.json", "sbom-*.cdx.json"}
+	if s.side == shellSide {
+		made = []string{"charts/index.yaml", "trivy.sarif", "trivy.json", "sbom.cdx.json"}
+	}
+	for _, pattern := range made {
+		if files, err := filepath.Glob(filepath.Join(at.out, pattern)); err != nil || len(files) != 1 {
+			return fmt.Errorf("made no %s in %s", pattern, at.out)
+		}
+	}
+	if s.side == pipelineSide {
+		return checkPlan(filepath.Join(at.out, "release.json"), s.kind)
+	}
+	return nil
+}
+
+// checkImage makes sure that all tags stand for the image that the first run made.
+func (b *bench) checkImage(ctx context.Context, name string) error {
+	repository, err := registry.Open(name)
+	if err != nil {
+		return err
+	}
+	tags, err := repository.Tags(ctx)
+	if err != nil {
+		return err
+	}
+	if len(tags) != 5 {
+		return fmt.Errorf("%s has the tags %v, want five: revision, version, line, major version and latest", name, tags)
+	}
+	for _, tag := range tags {
+		digest, err := repository.Digest(ctx, tag)
+		if err != nil {
+			return err
+		}
+		if b.digest == "" {
+			b.digest = digest
+		}
+		if digest != b.digest {
+			return fmt.Errorf("%s:%s is %s, and the first run made %s: both sides have to build the same; "+
+				"bring the arguments and labels in dev/cmd/bench/release.sh in line with the pipeline's", name, tag, digest, b.digest)
+		}
+	}
+	return nil
+}
+
+func tagsOf(ctx context.Context, name string) ([]string, error) {
+	repository, err := registry.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return repository.Tags(ctx)
+}
+
+// checkPlan makes sure that a run of the pipeline found what it was to find.
+func checkPlan(file string, found kind) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var report pipeline.Report
+	if err := json.Unmarshal(data, &report); err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	want := release.Build
+	if found == nothing {
+		want = release.Nothing
+	}
+	if report.Plan == nil || report.Plan.Action != want {
+		return fmt.Errorf("the plan in %s is to be %q: %s", file, want, data)
+	}
+	return nil
+}
