@@ -1,0 +1,49 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# How long each fuzz target is tried for.
+FUZZTIME ?= 5s
+# Prints the path of a program that the module files pin; compiles it on first use.
+TOOL = go run ./dev/cmd/tool
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo: ## release against a sandbox on this machine, then again with nothing to do; leaves out/
+	@go run ./dev/cmd/demo
+
+.PHONY: test
+test: lint unit fuzz integration ## everything that can be tested on this machine
+
+.PHONY: unit
+unit: ## tests that need no root, in seconds
+	@tests=$$(go tool -n gotestsum); $$tests -- -short ./...; cd ci; $$tests -- ./...
+
+.PHONY: integration
+integration: ## tests that build, scan and push for real; they need root
+	go tool gotestsum --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/e2e/...
+
+.PHONY: fuzz
+fuzz: ## try each fuzz target for FUZZTIME (5s)
+	@cd ci; for package in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | sed -n '/^Fuzz/p'); do \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+.PHONY: lint
+lint: ## golangci-lint on both modules, actionlint on the workflows
+	@lint=$$($(TOOL) golangci-lint); $$lint run; cd ci; $$lint run --config ../.golangci.yaml
+	@$$($(TOOL) actionlint)
+
+.PHONY: bench
+bench: ## benchmarks, and a whole release against a shell script that does the same
+	cd ci; go test -run '^$$' -bench . -benchmem ./...
+	go run ./dev/cmd/bench -rounds 7
+
+.PHONY: clean
+clean: ## remove out/; caches stay (see README)
+	rm -rf out
