@@ -18,6 +18,7 @@ import (
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/release"
 	"opennebula-kube/dev/cli"
+	"opennebula-kube/dev/local"
 	"opennebula-kube/dev/sandbox"
 	"opennebula-kube/dev/sandbox/trivydb"
 	"opennebula-kube/dev/toolchain"
@@ -69,8 +70,8 @@ func start(t *testing.T) *world {
 	switch {
 	case testing.Short():
 		t.Skip("-short: builds and scans images")
-	case runtime.GOOS != "linux" || os.Getuid() != 0:
-		t.Skipf("builds images, which needs Linux and root; this is %s and user %d", runtime.GOOS, os.Getuid())
+	case local.CanBuild() != nil:
+		t.Skip(local.CanBuild())
 	}
 	// Nobody's own login gets into the tests.
 	t.Setenv("DOCKER_CONFIG", t.TempDir())

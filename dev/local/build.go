@@ -38,8 +38,8 @@ func (e *Engine) build(ctx context.Context, spec pipeline.BuildSpec) (*image, er
 	if err != nil {
 		return nil, err
 	}
-	if os.Getuid() != 0 {
-		return nil, fmt.Errorf("building needs root and the user is %d: run again as root", os.Getuid())
+	if err := CanBuild(); err != nil {
+		return nil, err
 	}
 	builder, err := e.builder(ctx)
 	if err != nil {

@@ -24,8 +24,8 @@ func TestConformance(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: builds images")
 	}
-	if runtime.GOOS != "linux" || os.Getuid() != 0 {
-		t.Skipf("builds images, which needs Linux and root; this is %s and user %d", runtime.GOOS, os.Getuid())
+	if err := local.CanBuild(); err != nil {
+		t.Skip(err)
 	}
 	cache := filepath.Join(xdg.CacheHome, "opennebula-kube")
 	tools := toolchain.New("../..", cache, t.Logf)

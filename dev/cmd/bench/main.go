@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"opennebula-kube/dev/cli"
+	"opennebula-kube/dev/local"
 	"opennebula-kube/dev/sandbox"
 	"opennebula-kube/dev/toolchain"
 )
@@ -31,9 +32,8 @@ func run(rounds int) (err error) {
 	if rounds < 1 || flag.NArg() > 0 {
 		return errors.New("want -rounds of 1 or more, and no other arguments")
 	}
-	if runtime.GOOS != "linux" || os.Getuid() != 0 {
-		return fmt.Errorf("building images needs Linux and root; the system is %s and the user %d: run it as root on a Linux machine",
-			runtime.GOOS, os.Getuid())
+	if err := local.CanBuild(); err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -17,6 +17,7 @@ import (
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/release"
 	"opennebula-kube/dev/cli"
+	"opennebula-kube/dev/local"
 	"opennebula-kube/dev/sandbox"
 	"opennebula-kube/dev/toolchain"
 )
@@ -42,6 +43,9 @@ func run() (err error) {
 	defer stop()
 	env, err := cli.System()
 	if err != nil {
+		return err
+	}
+	if err := local.CanBuild(); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(out); err != nil {
