@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -45,21 +44,12 @@ func releasesCommand(env Environment) *cobra.Command {
 			if format == "json" {
 				return writeJSON(env.Stdout, releases)
 			}
-			return writeReleases(env.Stdout, releases)
+			return release.WriteTable(env.Stdout, releases)
 		},
 	}
 	upstream.add(c)
 	formatFlag(c, &format, "table", "json")
 	return c
-}
-
-func writeReleases(out io.Writer, releases []release.Release) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "VERSION\tLINE\tDATE\tPACKAGE\tARCHITECTURES")
-	for _, r := range releases {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Version, r.Line, r.Date.Format("2006-01-02"), r.PackageVersion, strings.Join(r.Architectures, ","))
-	}
-	return w.Flush()
 }
 
 func writeJSON(out io.Writer, value any) error {

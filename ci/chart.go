@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"opennebula-kube/ci/helmrepo"
+	"opennebula-kube/ci/internal/dagger"
+	"opennebula-kube/ci/pipeline"
+	"opennebula-kube/ci/registry"
+	"opennebula-kube/ci/release"
+)
+
+// Chart is the Helm chart, as sources.
+type Chart struct {
+	// +private
+	Source *dagger.Directory
+}
+
+// Lint checks the chart with Helm's linter; it fails on warnings too.
+//
+// Example: dagger call chart lint
+func (c *Chart) Lint(ctx context.Context) (string, error) {
+	dir, err := exported(ctx, c.Source)
+	if err != nil {
+		return "", err
+	}
+	messages, err := helmrepo.Lint(dir)
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	bad := 0
+	for _, message := range messages {
+		fmt.Fprintln(&out, message)
+		if message.Severity != helmrepo.Info {
+			bad++
+		}
+	}
+	if bad > 0 {
+		return "", fmt.Errorf("check the chart: %d warnings and errors:\n%s", bad, out.String())
+	}
+	return out.String(), nil
+}
+
+// Package packages the chart for an OpenNebula release. The release's date dates the archive: the same sources and release give the
+// same bytes.
+//
+// Example: dagger call chart package --version 7.0.1 archive export --path out/
+//
+// +cache="never"
+func (c *Chart) Package(
+	ctx context.Context,
+	// Where OpenNebula's packages come from.
+	//
+	// +default="https://downloads.opennebula.io"
+	upstream string,
+	// Range of versions, in the notation of Masterminds/semver; the highest in it is taken.
+	//
+	// +default=">=7.0.0"
+	constraint string,
+	// Release line to stay in, such as 7.0 (default: any).
+	//
+	// +optional
+	line string,
+	// Exact version, such as 7.0.1 (default: the highest).
+	//
+	// +optional
+	version string,
+) (*ChartPackage, error) {
+	picked, err := pick(ctx, upstream, release.Selection{Constraint: constraint, Line: line, Version: version})
+	if err != nil {
+		return nil, err
+	}
+	dir, err := exported(ctx, c.Source)
+	if err != nil {
+		return nil, err
+	}
+	archive, err := helmrepo.Package(dir, picked.Version, picked.Date)
+	if err != nil {
+		return nil, err
+	}
+	return newChartPackage(archive)
+}
+
+// Publish packages the chart for an OpenNebula release and publishes it.
+//
+// Example: dagger call chart publish --chart-registry ghcr.io/acme/charts/opennebula --username acme --password env:REGISTRY_PASSWORD
+//
+// +cache="never"
+func (c *Chart) Publish(
+	ctx context.Context,
+	// Where OpenNebula's packages come from.
+	//
+	// +default="https://downloads.opennebula.io"
+	upstream string,
+	// Range of versions, in the notation of Masterminds/semver; the highest in it is taken.
+	//
+	// +default=">=7.0.0"
+	constraint string,
+	// Release line to stay in, such as 7.0 (default: any).
+	//
+	// +optional
+	line string,
+	// Exact version, such as 7.0.1 (default: the highest).
+	//
+	// +optional
+	version string,
+	// OCI repository to publish the chart to, such as ghcr.io/acme/charts/opennebula (default: none).
+	//
+	// +optional
+	chartRegistry string,
+	// Directory of a chart repository to publish to, such as a checkout of gh-pages (default: none). It comes back changed as
+	// repository.
+	//
+	// +optional
+	chartRepository *dagger.Directory,
+	// Address that the chart repository is served at (default: archives are named relative to index.yaml).
+	//
+	// +optional
+	chartRepositoryURL string,
+	// User name at the registry (default: none, which is for registries without a login).
+	//
+	// +optional
+	username string,
+	// Password at the registry.
+	//
+	// +optional
+	password *dagger.Secret,
+) (*ChartPublication, error) {
+	packaged, err := c.Package(ctx, upstream, constraint, line, version)
+	if err != nil {
+		return nil, err
+	}
+	places := pipeline.ChartOptions{RepositoryURL: chartRepositoryURL}
+	if chartRepository != nil {
+		if places.RepositoryDir, err = exported(ctx, chartRepository); err != nil {
+			return nil, err
+		}
+	}
+	if chartRegistry != "" {
+		keychain, err := login{username, password}.keychain(ctx, chartRegistry)
+		if err != nil {
+			return nil, err
+		}
+		if places.Registry, err = registry.Open(chartRegistry, registry.WithKeychain(keychain)); err != nil {
+			return nil, err
+		}
+	}
+	archive, err := packaged.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	results, err := places.Publish(ctx, archive, time.Now().UTC().Truncate(time.Second))
+	if err != nil {
+		return nil, err
+	}
+	publication := new(ChartPublication)
+	for _, result := range results {
+		publication.Locations = append(publication.Locations, pipeline.PublishedLine(result))
+	}
+	if chartRepository != nil {
+		publication.Changed = dag.CurrentModule().Workdir(places.RepositoryDir)
+	}
+	return publication, nil
+}
+
+// ChartPublication is what publishing a chart came to.
+type ChartPublication struct {
+	// Where the chart is now, a place a line.
+	Locations []string
+	// +private
+	Changed *dagger.Directory
+}
+
+// Repository is the chart repository with the chart in it.
+//
+// Example: dagger call chart publish --chart-repository gh-pages repository export --path gh-pages
+func (p *ChartPublication) Repository() (*dagger.Directory, error) {
+	if p.Changed == nil {
+		return nil, fmt.Errorf("no chart repository was published to: give --chart-repository")
+	}
+	return p.Changed, nil
+}
+
+// exported puts a directory of the engine where Go can read it: in a new directory, relative to the working directory.
+func exported(ctx context.Context, dir *dagger.Directory) (string, error) {
+	path, err := os.MkdirTemp(".", "in-")
+	if err != nil {
+		return "", err
+	}
+	if _, err := dir.Export(ctx, path); err != nil {
+		return "", err
+	}
+	return path, nil
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"opennebula-kube/ci/helmrepo"
+	"opennebula-kube/ci/internal/dagger"
+)
+
+// ChartPackage is a packaged chart.
+type ChartPackage struct {
+	// The chart's name.
+	Name string
+	// The chart's version.
+	Version string
+	// The OpenNebula release that the chart installs.
+	AppVersion string
+	// The sha256 of the archive, in hex.
+	Digest string
+	// The archive, a .tgz.
+	Archive *dagger.File
+}
+
+// newChartPackage hands an archive to the engine.
+func newChartPackage(a helmrepo.Archive) (*ChartPackage, error) {
+	dir, err := os.MkdirTemp(".", "chart-")
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, a.Filename)
+	if err := os.WriteFile(path, a.Data, 0o644); err != nil {
+		return nil, err
+	}
+	return &ChartPackage{
+		Name: a.Name, Version: a.Version, AppVersion: a.AppVersion, Digest: a.Digest,
+		Archive: dag.CurrentModule().WorkdirFile(path),
+	}, nil
+}
+
+// open reads the archive back.
+func (p *ChartPackage) open(ctx context.Context) (helmrepo.Archive, error) {
+	name, err := p.Archive.Name(ctx)
+	if err != nil {
+		return helmrepo.Archive{}, err
+	}
+	dir, err := os.MkdirTemp(".", "chart-")
+	if err != nil {
+		return helmrepo.Archive{}, err
+	}
+	path := filepath.Join(dir, name)
+	if _, err := p.Archive.Export(ctx, path); err != nil {
+		return helmrepo.Archive{}, err
+	}
+	data, err := os.ReadFile(path)
+	return helmrepo.Archive{
+		Name: p.Name, Version: p.Version, AppVersion: p.AppVersion, Filename: name, Data: data, Digest: p.Digest,
+	}, err
+}
