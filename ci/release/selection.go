@@ -1,6 +1,7 @@
 package release
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -39,6 +40,15 @@ func (s Selection) Pick(all []Release) (Release, error) {
 		return Release{}, s.nothing(all)
 	}
 	return picked, nil
+}
+
+// Pick reads all releases and returns the newest that the selection admits.
+func (u *Upstream) Pick(ctx context.Context, s Selection) (Release, error) {
+	all, err := u.Releases(ctx)
+	if err != nil {
+		return Release{}, err
+	}
+	return s.Pick(all)
 }
 
 func (s Selection) parse() (admits func(*semver.Version) bool, err error) {

@@ -65,11 +65,7 @@ func (o *chartReleaseOptions) archive(c *cobra.Command) (helmrepo.Archive, error
 	if err != nil {
 		return helmrepo.Archive{}, err
 	}
-	releases, err := upstream.Releases(c.Context())
-	if err != nil {
-		return helmrepo.Archive{}, err
-	}
-	picked, err := o.selection.Pick(releases)
+	picked, err := upstream.Pick(c.Context(), o.selection.Selection)
 	if err != nil {
 		return helmrepo.Archive{}, err
 	}

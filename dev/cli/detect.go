@@ -71,11 +71,7 @@ func detectVersionCommand(env Environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			releases, err := from.Releases(c.Context())
-			if err != nil {
-				return err
-			}
-			picked, err := selection.Pick(releases)
+			picked, err := from.Pick(c.Context(), selection.Selection)
 			if err != nil {
 				return err
 			}

@@ -25,11 +25,8 @@ func runCommand(env Environment, c *cobra.Command, chart *chartOptions,
 		return env.with(c.Context(), image, &scan, to, func(s *session) error {
 			s.options.DryRun = dryRun
 			if chart != nil {
-				keychain, err := to.keychain(env)
-				if err != nil {
-					return err
-				}
-				if s.options.Chart, err = chart.open(image.source, keychain); err != nil {
+				var err error
+				if s.options.Chart, err = chart.open(image.source, s.keychain); err != nil {
 					return err
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/spf13/cobra"
 
 	"opennebula-kube/ci/gate"
@@ -31,6 +32,7 @@ func (o *imageOptions) add(c *cobra.Command) {
 type session struct {
 	*pipeline.Pipeline
 	options  pipeline.Options
+	keychain authn.Keychain
 	engine   *local.Engine
 	progress *Progress
 }
@@ -93,6 +95,7 @@ func (e Environment) open(ctx context.Context, image imageOptions, scan *gateOpt
 			BaseImage: base,
 			Policy:    policy,
 		},
+		keychain: keychain,
 		engine:   engine,
 		progress: progress,
 	}, nil
