@@ -33,14 +33,10 @@ func (c *Chart) Lint(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var out strings.Builder
-	bad := 0
 	for _, message := range messages {
 		fmt.Fprintln(&out, message)
-		if message.Severity != helmrepo.Info {
-			bad++
-		}
 	}
-	if bad > 0 {
+	if bad := helmrepo.Unfit(messages); bad > 0 {
 		return "", fmt.Errorf("check the chart: %d warnings and errors:\n%s", bad, out.String())
 	}
 	return out.String(), nil

@@ -22,11 +22,7 @@ func pick(ctx context.Context, upstream string, selection release.Selection) (re
 	if err != nil {
 		return release.Release{}, err
 	}
-	all, err := from.Releases(ctx)
-	if err != nil {
-		return release.Release{}, err
-	}
-	return selection.Pick(all)
+	return from.Pick(ctx, selection)
 }
 
 // checkFormat rejects a format that a function does not know.

@@ -30,6 +30,17 @@ type Message struct {
 // String is the message on one line, as `helm lint` prints it.
 func (m Message) String() string { return fmt.Sprintf("[%s] %s: %s", m.Severity, m.Path, m.Text) }
 
+// Unfit counts the messages that keep a chart from being published: warnings and errors.
+func Unfit(messages []Message) int {
+	unfit := 0
+	for _, m := range messages {
+		if m.Severity != Info {
+			unfit++
+		}
+	}
+	return unfit
+}
+
 // Lint runs Helm's linter on the chart in chartDir with its default values. What the linter finds are messages, whatever their severity;
 // the error is for a directory that holds no chart.
 func Lint(chartDir string) ([]Message, error) {

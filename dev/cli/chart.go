@@ -29,14 +29,10 @@ func chartLintCommand(env Environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			bad := 0
 			for _, message := range messages {
 				fmt.Fprintln(env.Stdout, message)
-				if message.Severity != helmrepo.Info {
-					bad++
-				}
 			}
-			if bad > 0 {
+			if bad := helmrepo.Unfit(messages); bad > 0 {
 				return fmt.Errorf("check the chart in %s: %d warnings and errors, see above", source.chart(), bad)
 			}
 			return nil
