@@ -22,6 +22,24 @@ type Policy struct {
 	Exceptions []Exception
 }
 
+// ParsePolicy makes a policy of what a person gives: severities by name (CRITICAL, HIGH, MEDIUM, LOW, UNKNOWN), and a file of
+// exceptions with its name, for the errors.
+func ParsePolicy(severities []string, ignoreUnfixed bool, maxDatabaseAge time.Duration, file string, exceptions []byte) (Policy, error) {
+	policy := Policy{IgnoreUnfixed: ignoreUnfixed, MaxDatabaseAge: maxDatabaseAge}
+	for _, name := range severities {
+		severity, err := ParseSeverity(name)
+		if err != nil {
+			return Policy{}, fmt.Errorf("--severity: %w", err)
+		}
+		policy.Threshold = append(policy.Threshold, severity)
+	}
+	var err error
+	if policy.Exceptions, err = ParseExceptions(file, exceptions); err != nil {
+		return Policy{}, err
+	}
+	return policy, policy.check()
+}
+
 func (p Policy) check() error {
 	if len(p.Threshold) == 0 {
 		return errors.New("the policy has no severity that blocks, so that everything would pass: name one or more")

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"time"
 
 	"opennebula-kube/ci/gate"
 )
@@ -37,24 +36,4 @@ type Image interface {
 	Digest() string
 	// Platforms are the platforms that the image has, as os/architecture, sorted.
 	Platforms() []string
-}
-
-// BuildSpec is everything that the content of an image depends on besides the sources of the image itself.
-type BuildSpec struct {
-	// Version is the OpenNebula release to install, such as 7.0.1.
-	Version string
-	// Upstream is the address that packages come from, such as https://downloads.opennebula.io.
-	Upstream string
-	// Directory is the directory under <Upstream>/repo/ that has the packages; empty is the one named after Version.
-	Directory string
-	// BaseImage is the image to build on, pinned by digest.
-	BaseImage string
-	// Platforms are the platforms to build for, as os/architecture.
-	Platforms []string
-	// Epoch is the time that everything in the image is dated, so that the same input gives the same digest.
-	Epoch time.Time
-	// Labels are the labels of the image.
-	Labels map[string]string
-	// NoCache builds every step anew: packages may have changed behind an unchanged Dockerfile.
-	NoCache bool
 }

@@ -25,7 +25,7 @@ type Pipeline struct {
 	Engine Engine
 	// Upstream is where releases come from.
 	Upstream Upstream
-	// Images is the repository that the image is released to.
+	// Images is the repository that the image is released to; nil for a dry run that compares with none.
 	Images *registry.Repository
 	// ResolveBase returns the digest that a reference to a base image stands for now.
 	ResolveBase func(ctx context.Context, ref string) (digest string, err error)

@@ -367,7 +367,7 @@ func TestPlanChangesNothing(t *testing.T) {
 func TestBuildAndScanAlone(t *testing.T) {
 	w := newWorld(t, "7.2.0")
 	w.options.Platforms = []string{"linux/amd64"}
-	image, err := w.Build(t.Context(), w.options)
+	image, _, err := w.Build(t.Context(), w.options)
 	if err != nil {
 		t.Fatal(err)
 	}

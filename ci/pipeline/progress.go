@@ -1,6 +1,9 @@
 package pipeline
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // State is how far a stage has come.
 type State string
@@ -23,6 +26,26 @@ type Event struct {
 	Detail string
 	// Elapsed is how long it took; 0 when it starts or is skipped.
 	Elapsed time.Duration
+}
+
+// String is the event as a line for people.
+func (e Event) String() string {
+	switch e.State {
+	case Started:
+		return fmt.Sprintf("%-8s %s ...", e.Stage, e.Detail)
+	case Skipped:
+		return fmt.Sprintf("%-8s skipped: %s", e.Stage, e.Detail)
+	default:
+		return fmt.Sprintf("%-8s %s: %s (%s)", e.Stage, e.State, e.Detail, Brief(e.Elapsed))
+	}
+}
+
+// Brief is a duration in as many digits as people read.
+func Brief(d time.Duration) string {
+	if d < 10*time.Second {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
 }
 
 // StageReport is what became of one stage of a run.

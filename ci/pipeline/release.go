@@ -44,6 +44,9 @@ type target struct {
 }
 
 func (r *run) image(ctx context.Context) (target, error) {
+	if r.Images == nil && !r.options.DryRun {
+		return target{}, errors.New("no repository to release the image to was given: name one (--registry), or try it without (--dry-run)")
+	}
 	t, err := r.detect(ctx)
 	if err != nil {
 		return t, err
@@ -93,7 +96,7 @@ func (p *Pipeline) pick(ctx context.Context, selection release.Selection) (relea
 
 func (r *run) plan(ctx context.Context, t *target) (release.Plan, error) {
 	var plan release.Plan
-	err := r.stage("plan", "comparing with "+r.Images.Name(), func() (string, error) {
+	err := r.stage("plan", "comparing with "+r.repository(), func() (string, error) {
 		base, err := r.base(ctx, r.options.BaseImage)
 		if err != nil {
 			return "", err
@@ -182,7 +185,7 @@ func (r *run) build(ctx context.Context, t target, plan release.Plan) error {
 		return err
 	}
 	if r.options.DryRun {
-		r.skip("push", "dry run: "+r.Images.Name()+":"+plan.RevisionTag()+" would be "+image.Digest())
+		r.skip("push", "dry run: "+r.repository()+":"+plan.RevisionTag()+" would be "+image.Digest())
 		r.skip("promote", "dry run: would move "+describe(plan.Moves))
 		return nil
 	}
@@ -256,6 +259,14 @@ func (r *run) promote(ctx context.Context, plan release.Plan, digest string) err
 		r.released(digest, plan)
 		return describe(plan.Moves) + " -> " + digest, nil
 	})
+}
+
+// repository names where the image goes.
+func (r *run) repository() string {
+	if r.Images == nil {
+		return "<no registry>"
+	}
+	return r.Images.Name()
 }
 
 func (r *run) released(digest string, plan release.Plan) {

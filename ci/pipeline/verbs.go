@@ -19,8 +19,8 @@ func (p *Pipeline) Plan(ctx context.Context, options Options) (release.Plan, err
 	return r.plan(ctx, &t)
 }
 
-// Build builds the image of the selected release, whatever is published, and sends it nowhere.
-func (p *Pipeline) Build(ctx context.Context, options Options) (Image, error) {
+// Build builds the image of the selected release, which it returns too, whatever is published, and sends it nowhere.
+func (p *Pipeline) Build(ctx context.Context, options Options) (Image, release.Release, error) {
 	return p.begin(options).buildOnly(ctx)
 }
 
@@ -28,27 +28,34 @@ func (p *Pipeline) Build(ctx context.Context, options Options) (Image, error) {
 // error is ErrGate when the gate did not pass.
 func (p *Pipeline) Scan(ctx context.Context, options Options) (*Report, error) {
 	r := p.begin(options)
-	image, err := r.buildOnly(ctx)
+	image, _, err := r.buildOnly(ctx)
 	if err == nil {
 		err = r.examine(ctx, image)
 	}
 	return r.report.finish(p.Now(), err)
 }
 
-func (r *run) buildOnly(ctx context.Context) (Image, error) {
+// Examine does of Scan what comes after the build, for an image that the engine holds.
+func (p *Pipeline) Examine(ctx context.Context, image Image, options Options) (*Report, error) {
+	r := p.begin(options)
+	return r.report.finish(p.Now(), r.examine(ctx, image))
+}
+
+func (r *run) buildOnly(ctx context.Context) (Image, release.Release, error) {
 	t, err := r.detect(ctx)
 	if err != nil {
-		return nil, err
+		return nil, t.Release, err
 	}
 	platforms, err := t.Platforms(r.options.Platforms)
 	if err != nil {
-		return nil, err
+		return nil, t.Release, err
 	}
 	base, err := r.base(ctx, r.options.BaseImage)
 	if err != nil {
-		return nil, err
+		return nil, t.Release, err
 	}
-	return r.buildImage(ctx, r.spec(t.Release, base, platforms))
+	image, err := r.buildImage(ctx, r.spec(t.Release, base, platforms))
+	return image, t.Release, err
 }
 
 // keepVerdict keeps the verdict in all forms that somebody reads: programs, people, code scanning and GitHub's job summary.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,6 +24,9 @@ func planCommand(env Environment) *cobra.Command {
 		Example: "  pipeline plan --registry ghcr.io/acme/opennebula",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if to.Repository == "" {
+				return errors.New("plan: name the repository to compare with (--registry)")
+			}
 			return env.with(c.Context(), image, &scan, to, func(s *session) error {
 				plan, err := s.Plan(c.Context(), s.options)
 				if err != nil {
@@ -55,7 +59,7 @@ func buildCommand(env Environment) *cobra.Command {
 				return fmt.Errorf("write the image to %s: it exists; name a new directory", output)
 			}
 			return env.with(c.Context(), image, nil, registryOptions{}, func(s *session) error {
-				built, err := s.Build(c.Context(), s.options)
+				built, _, err := s.Build(c.Context(), s.options)
 				if err != nil {
 					return err
 				}
@@ -120,7 +124,7 @@ func sbomCommand(env Environment) *cobra.Command {
 				return fmt.Errorf("list the contents of the image: name one --platform, not %d", len(image.build.Platforms))
 			}
 			return env.with(c.Context(), image, nil, registryOptions{}, func(s *session) error {
-				built, err := s.Build(c.Context(), s.options)
+				built, _, err := s.Build(c.Context(), s.options)
 				if err != nil {
 					return err
 				}

@@ -15,7 +15,7 @@ import (
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/registry"
 	"opennebula-kube/ci/release"
-	"opennebula-kube/dev/local"
+	"opennebula-kube/ci/trivy"
 )
 
 // upstreamOptions say where releases come from.
@@ -82,29 +82,20 @@ func (o *gateOptions) add(c *cobra.Command) {
 	f.StringSliceVar(&o.Severities, "severity", []string{"CRITICAL", "HIGH"}, "severities that stop a release")
 	f.BoolVar(&o.IgnoreUnfixed, "ignore-unfixed", false, "let vulnerabilities pass that have no fix yet")
 	f.DurationVar(&o.DatabaseAge, "db-max-age", 48*time.Hour, "oldest vulnerability database to trust")
-	f.StringVar(&o.DatabaseRepository, "db-repository", local.DefaultDatabaseRepository, "where the vulnerability database comes from")
+	f.StringVar(&o.DatabaseRepository, "db-repository", trivy.DefaultDatabaseRepository, "where the vulnerability database comes from")
 	f.StringVar(&o.Exceptions, "exceptions", "", "file of vulnerabilities to let through (default: image/exceptions.yaml of the sources)")
 }
 
 func (o *gateOptions) policy(source sourceOptions) (gate.Policy, error) {
-	policy := gate.Policy{IgnoreUnfixed: o.IgnoreUnfixed, MaxDatabaseAge: o.DatabaseAge}
-	for _, name := range o.Severities {
-		severity, err := gate.ParseSeverity(name)
-		if err != nil {
-			return policy, fmt.Errorf("--severity: %w", err)
-		}
-		policy.Threshold = append(policy.Threshold, severity)
-	}
 	file := o.Exceptions
 	if file == "" {
 		file = filepath.Join(source.image(), "exceptions.yaml")
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return policy, fmt.Errorf("read the exceptions: %w", err)
+		return gate.Policy{}, fmt.Errorf("read the exceptions: %w", err)
 	}
-	policy.Exceptions, err = gate.ParseExceptions(file, data)
-	return policy, err
+	return gate.ParsePolicy(o.Severities, o.IgnoreUnfixed, o.DatabaseAge, file, data)
 }
 
 // passwordVariable is the environment variable that a registry password may come in.
@@ -118,10 +109,7 @@ type registryOptions struct {
 }
 
 func (o *registryOptions) add(c *cobra.Command) {
-	c.Flags().StringVar(&o.Repository, "registry", "", "repository to release the image to, such as ghcr.io/acme/opennebula")
-	if err := c.MarkFlagRequired("registry"); err != nil {
-		panic(err) // the flag is defined in the line above
-	}
+	c.Flags().StringVar(&o.Repository, "registry", "", "repository to release the image to, such as ghcr.io/acme/opennebula (default: none, for a dry run)")
 	o.addCredentials(c)
 }
 

@@ -83,17 +83,17 @@ func (p *Progress) Event(e pipeline.Event) {
 	case pipeline.Started:
 		p.stage, p.since, p.tail = e, p.now(), nil
 		if p.width == nil {
-			fmt.Fprintf(p.out, "%-8s %s ...\n", e.Stage, e.Detail)
+			fmt.Fprintln(p.out, e)
 		}
 	case pipeline.Skipped:
-		fmt.Fprintf(p.out, "%-8s skipped: %s\n", e.Stage, e.Detail)
+		fmt.Fprintln(p.out, e)
 	default:
 		if e.State == pipeline.Failed && p.width != nil {
 			for _, line := range p.tail {
 				fmt.Fprintln(p.out, "         | "+line)
 			}
 		}
-		fmt.Fprintf(p.out, "%-8s %s: %s (%s)\n", e.Stage, e.State, e.Detail, elapsed(e.Elapsed))
+		fmt.Fprintln(p.out, e)
 		p.stage = pipeline.Event{}
 	}
 }
@@ -154,7 +154,7 @@ func (p *Progress) draw() {
 	if p.stage.State == "" {
 		return
 	}
-	line := fmt.Sprintf("%-8s %s %s", p.stage.Stage, p.stage.Detail, elapsed(p.now().Sub(p.since)))
+	line := fmt.Sprintf("%-8s %s %s", p.stage.Stage, p.stage.Detail, pipeline.Brief(p.now().Sub(p.since)))
 	if len(p.tail) > 0 {
 		line += " | " + p.tail[len(p.tail)-1]
 	}
@@ -163,11 +163,4 @@ func (p *Progress) draw() {
 	}
 	p.erase()
 	fmt.Fprint(p.out, line)
-}
-
-func elapsed(d time.Duration) string {
-	if d < 10*time.Second {
-		return d.Round(100 * time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
 }

@@ -35,7 +35,7 @@ func runCommand(env Environment, c *cobra.Command, chart *chartOptions,
 				return errors.Join(err, writeErr)
 			}
 			s.progress.Say("")
-			return errors.Join(err, writeSummary(env.Stdout, report, s.options, output))
+			return errors.Join(err, report.WriteSummary(env.Stdout, output))
 		})
 	}
 	image.add(c)

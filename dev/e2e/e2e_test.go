@@ -67,6 +67,12 @@ type world struct {
 
 func start(t *testing.T) *world {
 	t.Helper()
+	return startWith(t, sandbox.Options{RegistryPort: registryPort, Now: func() time.Time { return dawn }})
+}
+
+// startWith starts a sandbox with these options among others.
+func startWith(t *testing.T, options sandbox.Options) *world {
+	t.Helper()
 	switch {
 	case testing.Short():
 		t.Skip("-short: builds and scans images")
@@ -86,11 +92,9 @@ func start(t *testing.T) *world {
 		t.Skipf("builds images: %v", err)
 	}
 	var err error
-	if w.Sandbox, err = sandbox.Start(t.Context(), sandbox.Options{
-		CacheDir: w.cache, Dir: t.TempDir(), Root: root, Toolchain: w.tools, Log: t.Logf,
-		UpstreamPort: upstreamPort, RegistryPort: registryPort,
-		Now: func() time.Time { return dawn },
-	}); err != nil {
+	options.CacheDir, options.Dir, options.Root = w.cache, t.TempDir(), root
+	options.Toolchain, options.Log, options.UpstreamPort = w.tools, t.Logf, upstreamPort
+	if w.Sandbox, err = sandbox.Start(t.Context(), options); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -1,17 +1,13 @@
 package local
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/containerd/platforms"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -80,18 +76,8 @@ func (e *Engine) build(ctx context.Context, spec pipeline.BuildSpec) (*image, er
 
 // checkSpec rejects what would build something else than the caller means, and returns the platforms.
 func checkSpec(spec pipeline.BuildSpec) ([]ocispecs.Platform, error) {
-	switch {
-	case spec.Version == "":
-		return nil, errors.New("no version given")
-	case spec.Upstream == "":
-		return nil, errors.New("no upstream given")
-	case spec.Epoch.IsZero():
-		return nil, errors.New("no epoch given: two builds would differ")
-	case len(spec.Platforms) == 0:
-		return nil, errors.New("no platform given")
-	}
-	if _, err := name.NewDigest(spec.BaseImage); err != nil {
-		return nil, fmt.Errorf("base image %q is not pinned by digest (name@sha256:...): %w", spec.BaseImage, err)
+	if err := spec.Check(); err != nil {
+		return nil, err
 	}
 	var wanted []ocispecs.Platform
 	for _, text := range spec.Platforms {
@@ -140,13 +126,11 @@ func frontendAttrs(spec pipeline.BuildSpec, wanted []ocispecs.Platform) map[stri
 	}
 	slices.Sort(names)
 	attrs := map[string]string{
-		"filename":                    "Dockerfile",
-		"platform":                    strings.Join(slices.Compact(names), ","),
-		"build-arg:BASE_IMAGE":        spec.BaseImage,
-		"build-arg:UPSTREAM":          strings.TrimRight(spec.Upstream, "/"),
-		"build-arg:VERSION":           spec.Version,
-		"build-arg:DIRECTORY":         cmp.Or(spec.Directory, spec.Version),
-		"build-arg:SOURCE_DATE_EPOCH": strconv.FormatInt(spec.Epoch.Unix(), 10),
+		"filename": "Dockerfile",
+		"platform": strings.Join(slices.Compact(names), ","),
+	}
+	for name, value := range spec.Arguments() {
+		attrs["build-arg:"+name] = value
 	}
 	for key, value := range spec.Labels {
 		attrs["label:"+key] = value

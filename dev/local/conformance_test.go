@@ -2,17 +2,12 @@ package local_test
 
 import (
 	"bytes"
-	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/adrg/xdg"
 
-	"opennebula-kube/ci/httpfault"
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/pipeline/enginetest"
 	"opennebula-kube/dev/local"
@@ -60,32 +55,14 @@ func TestConformance(t *testing.T) {
 			return e
 		}
 	}
-	enginetest.Run(t, enginetest.Harness{
-		New:             engine(world.DatabaseRepository),
-		WithoutDatabase: engine(world.Registry + "/no-such-db:2"),
-		Stall: func(t *testing.T) (<-chan struct{}, func()) {
-			hanging := make(chan struct{})
-			var once sync.Once
-			hang := httpfault.Hang()
-			world.UpstreamFaults.Inject(httpfault.Fault{Effect: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-				once.Do(func() { close(hanging) })
-				hang(w, r, next)
-			}})
-			t.Cleanup(world.UpstreamFaults.Clear)
-			return hanging, world.UpstreamFaults.Clear
-		},
-		Spec: pipeline.BuildSpec{
-			Version:   "7.0.1",
-			Upstream:  world.Upstream,
-			BaseImage: world.BaseImage,
-			Platforms: []string{"linux/" + runtime.GOARCH},
-			Epoch:     time.Date(2025, 10, 22, 12, 0, 0, 0, time.UTC),
-			Labels:    map[string]string{"org.opencontainers.image.version": "7.0.1", "org.example.quoted": `a "b" $c`},
-		},
-		AbsentVersion: "7.0.77",
-		Vulnerability: "CVE-2099-1001",
-		Repository:    world.Repository,
-	})
+	harness := enginetest.InSandbox(world.Upstream, world.BaseImage, world.Repository)
+	harness.New = engine(world.DatabaseRepository)
+	harness.WithoutDatabase = engine(world.Registry + "/no-such-db:2")
+	harness.Stall = func(t *testing.T) (<-chan struct{}, func()) {
+		t.Cleanup(world.UpstreamFaults.Clear)
+		return world.Stall(), world.UpstreamFaults.Clear
+	}
+	enginetest.Run(t, harness)
 }
 
 // wantNothingLeft checks that an engine that is closed left no half-made image, no scratch file and no mount.

@@ -2,8 +2,6 @@ package local
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,19 +9,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"opennebula-kube/ci/trivy"
 )
 
-const (
-	// keptDatabases is how many vulnerability databases are kept at least.
-	keptDatabases = 2
-	// databaseSchema is the version of the database's format, and the tag that a repository without one means.
-	databaseSchema = "2"
-)
+// keptDatabases is how many vulnerability databases are kept at least.
+const keptDatabases = 2
 
-// databases keeps vulnerability databases, each in a cache directory of Trivy's named after its digest. Trivy by itself looks at
-// the age of its copy only: it would scan with the database of another repository, or with one that was replaced meanwhile.
+// databases keeps vulnerability databases, each in a cache directory of Trivy's named after its digest.
 type databases struct {
 	dir        string
 	repository string
@@ -50,16 +42,11 @@ func (d *databases) current(ctx context.Context, download func(ctx context.Conte
 func (d *databases) get(ctx context.Context, download func(ctx context.Context, cacheDir, pinned string) error) (database, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	ref, err := name.ParseReference(d.repository, name.WithDefaultTag(databaseSchema))
+	latest, err := trivy.LatestDatabase(ctx, d.repository)
 	if err != nil {
 		return database{}, err
 	}
-	// Without credentials, as Trivy has none.
-	head, err := remote.Head(ref, remote.WithContext(ctx))
-	if err != nil {
-		return database{}, err
-	}
-	target := filepath.Join(d.dir, strings.ReplaceAll(head.Digest.String(), ":", "-"))
+	target := filepath.Join(d.dir, strings.ReplaceAll(latest.Digest, ":", "-"))
 	now := d.now()
 	if err := os.Chtimes(target, now, now); err == nil {
 		return readDatabase(target)
@@ -70,7 +57,7 @@ func (d *databases) get(ctx context.Context, download func(ctx context.Context, 
 		return database{}, err
 	}
 	defer func() { _ = os.RemoveAll(stage) }()
-	if err := download(ctx, stage, ref.Context().Digest(head.Digest.String()).String()); err != nil {
+	if err := download(ctx, stage, latest.Pinned); err != nil {
 		return database{}, err
 	}
 	if _, err := readDatabase(stage); err != nil {
@@ -93,20 +80,13 @@ func (d *databases) get(ctx context.Context, download func(ctx context.Context, 
 
 // readDatabase checks that a cache directory holds a whole database and reads when that was made.
 func readDatabase(cacheDir string) (database, error) {
-	if _, err := os.Stat(filepath.Join(cacheDir, "db", "trivy.db")); err != nil {
+	if _, err := os.Stat(filepath.Join(cacheDir, trivy.DatabaseFile)); err != nil {
 		return database{}, err
 	}
-	file := filepath.Join(cacheDir, "db", "metadata.json")
-	data, err := os.ReadFile(file)
+	data, err := os.ReadFile(filepath.Join(cacheDir, trivy.MetadataFile))
 	if err != nil {
 		return database{}, err
 	}
-	var metadata struct{ UpdatedAt time.Time }
-	if err := json.Unmarshal(data, &metadata); err != nil {
-		return database{}, fmt.Errorf("read %s: %w", file, err)
-	}
-	if metadata.UpdatedAt.IsZero() {
-		return database{}, errors.New(file + " does not say when the database was made")
-	}
-	return database{cacheDir: cacheDir, updatedAt: metadata.UpdatedAt}, nil
+	updatedAt, err := trivy.UpdatedAt(data)
+	return database{cacheDir: cacheDir, updatedAt: updatedAt}, err
 }

@@ -16,11 +16,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"opennebula-kube/ci/pipeline"
+	"opennebula-kube/ci/trivy"
 	"opennebula-kube/dev/toolchain"
 )
-
-// DefaultDatabaseRepository is where Trivy's own project publishes its vulnerability database.
-const DefaultDatabaseRepository = "mirror.gcr.io/aquasec/trivy-db:2"
 
 // Config is what an Engine is told about its surroundings.
 type Config struct {
@@ -33,7 +31,7 @@ type Config struct {
 	Toolchain *toolchain.Toolchain
 	// Keychain has the credentials for base images and for the registry that is pushed to; nil is none. Trivy gets none.
 	Keychain authn.Keychain
-	// DatabaseRepository is the vulnerability database to scan with; "" is DefaultDatabaseRepository.
+	// DatabaseRepository is the vulnerability database to scan with; "" is trivy.DefaultDatabaseRepository.
 	DatabaseRepository string
 	// Log takes what builds print, as plain lines; nil discards it.
 	Log io.Writer
@@ -64,7 +62,7 @@ func New(_ context.Context, config Config) (*Engine, error) {
 		config.Keychain = authn.NewMultiKeychain()
 	}
 	if config.DatabaseRepository == "" {
-		config.DatabaseRepository = DefaultDatabaseRepository
+		config.DatabaseRepository = trivy.DefaultDatabaseRepository
 	}
 	if _, err := os.Stat(filepath.Join(config.Context, "Dockerfile")); err != nil {
 		return nil, fmt.Errorf("local engine: sources of the image: %w", err)

@@ -5,11 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
-
+	"opennebula-kube/ci/ocilayout"
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/registry"
 )
@@ -20,19 +16,7 @@ func (e *Engine) Push(ctx context.Context, img pipeline.Image, ref string) (stri
 	if err != nil {
 		return "", err
 	}
-	tag, err := name.NewTag(ref, name.StrictValidation)
-	if err != nil {
-		return "", err
-	}
-	artifact, err := registry.FromLayout(dir)
-	if err != nil {
-		return "", err
-	}
-	repository, err := registry.Open(tag.Context().Name(), registry.WithKeychain(e.config.Keychain))
-	if err != nil {
-		return "", err
-	}
-	digest, err := repository.Push(ctx, artifact, tag.TagStr())
+	digest, err := ocilayout.Push(ctx, dir, ref, registry.WithKeychain(e.config.Keychain))
 	if err != nil {
 		return "", err
 	}
@@ -52,11 +36,10 @@ func (e *Engine) Pull(ctx context.Context, ref string) (pipeline.Image, error) {
 }
 
 func (e *Engine) pull(ctx context.Context, ref string) (*image, error) {
-	pinned, err := name.NewDigest(ref)
+	digest, err := ocilayout.Digest(ref)
 	if err != nil {
-		return nil, fmt.Errorf("it is not named by digest (repository@sha256:...): %w", err)
+		return nil, err
 	}
-	digest := pinned.DigestStr()
 	if dir, ok := e.images.find(digest); ok {
 		names, err := layoutPlatforms(dir, digest)
 		if err != nil {
@@ -64,20 +47,12 @@ func (e *Engine) pull(ctx context.Context, ref string) (*image, error) {
 		}
 		return &image{engine: e, digest: digest, platforms: names}, nil
 	}
-	repository, err := registry.Open(pinned.Context().Name(), registry.WithKeychain(e.config.Keychain))
-	if err != nil {
-		return nil, err
-	}
-	artifact, err := repository.Artifact(ctx, digest)
-	if err != nil {
-		return nil, err
-	}
 	stage, err := e.images.stage()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(stage) }()
-	if err := writeLayout(stage, artifact); err != nil {
+	if err := ocilayout.Pull(ctx, ref, stage, registry.WithKeychain(e.config.Keychain)); err != nil {
 		return nil, err
 	}
 	names, err := e.images.commit(stage, digest)
@@ -85,20 +60,4 @@ func (e *Engine) pull(ctx context.Context, ref string) (*image, error) {
 		return nil, err
 	}
 	return &image{engine: e, digest: digest, platforms: names}, nil
-}
-
-// writeLayout writes an image, all platforms of it, as the only one of a layout.
-func writeLayout(dir string, artifact registry.Artifact) error {
-	path, err := layout.Write(dir, empty.Index)
-	if err != nil {
-		return err
-	}
-	switch a := artifact.(type) {
-	case v1.ImageIndex:
-		return path.AppendIndex(a)
-	case v1.Image:
-		return path.AppendImage(a)
-	default:
-		return fmt.Errorf("it is neither an image nor an index but a %T", artifact)
-	}
 }

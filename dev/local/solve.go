@@ -10,6 +10,8 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/util/progress/progressui"
+
+	"opennebula-kube/ci/ocilayout"
 )
 
 // solve runs a build, writes the image to the directory dir as an OCI layout and the progress to log as plain lines, and returns
@@ -40,7 +42,7 @@ func solve(ctx context.Context, d *daemon, opt client.SolveOpt, dir string, log 
 	reader, writer := io.Pipe()
 	unpacked := make(chan error, 1)
 	go func() {
-		err := unpack(reader, dir)
+		err := ocilayout.Unpack(reader, dir)
 		_ = reader.CloseWithError(err)
 		unpacked <- err
 	}()

@@ -9,10 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/platforms"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"opennebula-kube/ci/registry"
 )
 
 const (
@@ -111,79 +108,18 @@ func prune(dir string, keep int, now time.Time) error {
 	return nil
 }
 
-// root returns the one image that a layout holds: its descriptor, and the index that holds that.
-func root(dir string) (v1.ImageIndex, v1.Descriptor, error) {
-	index, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		return nil, v1.Descriptor{}, err
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		return nil, v1.Descriptor{}, err
-	}
-	if n := len(manifest.Manifests); n != 1 {
-		return nil, v1.Descriptor{}, fmt.Errorf("layout %s has %d images, want one", dir, n)
-	}
-	return index, manifest.Manifests[0], nil
-}
-
-// layoutManifests returns the manifest of each platform of the image in a layout.
-func layoutManifests(dir string) (map[string]v1.Descriptor, error) {
-	index, top, err := root(dir)
-	if err != nil {
-		return nil, err
-	}
-	found := make(map[string]v1.Descriptor)
-	if !top.MediaType.IsIndex() {
-		img, err := index.Image(top.Digest)
-		if err != nil {
-			return nil, err
-		}
-		config, err := img.ConfigFile()
-		if err != nil {
-			return nil, err
-		}
-		found[platformName(*config.Platform())] = top
-		return found, nil
-	}
-	child, err := index.ImageIndex(top.Digest)
-	if err != nil {
-		return nil, err
-	}
-	manifest, err := child.IndexManifest()
-	if err != nil {
-		return nil, err
-	}
-	for _, desc := range manifest.Manifests {
-		// An index may list more than images: attestations have the platform unknown/unknown.
-		if desc.MediaType.IsImage() && desc.Platform != nil && desc.Platform.OS != "unknown" {
-			found[platformName(*desc.Platform)] = desc
-		}
-	}
-	return found, nil
-}
-
 // layoutPlatforms returns the platforms of the image in a layout, sorted, and checks that it is the image with the digest.
 func layoutPlatforms(dir, digest string) ([]string, error) {
-	_, top, err := root(dir)
+	artifact, err := registry.FromLayout(dir)
 	if err != nil {
 		return nil, err
 	}
-	if got := top.Digest.String(); got != digest {
-		return nil, fmt.Errorf("layout %s holds image %s, want %s", dir, got, digest)
-	}
-	manifests, err := layoutManifests(dir)
+	described, err := registry.Describe(artifact)
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for name := range manifests {
-		names = append(names, name)
+	if described.Digest != digest {
+		return nil, fmt.Errorf("layout %s holds image %s, want %s", dir, described.Digest, digest)
 	}
-	slices.Sort(names)
-	return names, nil
-}
-
-func platformName(p v1.Platform) string {
-	return platforms.Format(platforms.Normalize(ocispecs.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}))
+	return described.Platforms, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
+	"opennebula-kube/ci/ocilayout"
 	"opennebula-kube/ci/registry"
 )
 
@@ -66,7 +67,7 @@ func keep(t *testing.T, s store, a registry.Artifact, digest string) ([]string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := writeLayout(stage, a); err != nil {
+	if err := ocilayout.Write(stage, a); err != nil {
 		t.Fatal(err)
 	}
 	return s.commit(stage, digest)

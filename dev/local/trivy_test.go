@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/mod/modfile"
 
+	"opennebula-kube/ci/ocilayout"
 	"opennebula-kube/ci/registry"
 	"opennebula-kube/dev/toolchain"
 )
@@ -122,11 +123,11 @@ func TestScanRunsTrivy(t *testing.T) {
 	}
 	index := multiPlatform(t)
 	e, img := newEngine(t, testRegistry(t)+"/trivy-db:2", index)
-	manifests, err := layoutManifests(e.images.path(img.digest))
+	manifest, err := ocilayout.Manifest(e.images.path(img.digest), "linux/arm64")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := manifests["linux/arm64"].Digest.String()
+	want := manifest.Digest.String()
 
 	scan, err := e.Scan(t.Context(), img, "linux/arm64")
 	if err != nil {
@@ -245,19 +246,6 @@ func TestSBOMRunsTrivy(t *testing.T) {
 	}
 }
 
-func TestReadReport(t *testing.T) {
-	path := filepath.Join(t.TempDir(), reportName)
-	if err := os.WriteFile(path, []byte("12345"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if data, err := readReport(path, 5); err != nil || string(data) != "12345" {
-		t.Errorf("readReport = %q, %v", data, err)
-	}
-	if _, err := readReport(path, 4); err == nil || !strings.Contains(err.Error(), "larger than 4 bytes") {
-		t.Errorf("error %v", err)
-	}
-}
-
 func TestReadDatabase(t *testing.T) {
 	for _, c := range []struct{ name, metadata, want string }{
 		{"whole", `{"Version":2,"UpdatedAt":"2026-08-01T02:03:04.5Z"}`, ""},
@@ -284,15 +272,6 @@ func TestReadDatabase(t *testing.T) {
 				t.Errorf("readDatabase = %+v, %v; want %q in the error", db, err, c.want)
 			}
 		})
-	}
-}
-
-func TestScannerEnvironment(t *testing.T) {
-	got := scannerEnvironment([]string{
-		"PATH=/bin", "HOME=/root", "https_proxy=http://p", "SSL_CERT_FILE=/c", "GITHUB_TOKEN=x", "TRIVY_PASSWORD=x", "PATHOLOGY=x",
-	}, "/work")
-	if diff := cmp.Diff([]string{"HOME=/work", "TMPDIR=/work", "PATH=/bin", "https_proxy=http://p", "SSL_CERT_FILE=/c"}, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -49,6 +49,8 @@ type Options struct {
 	Versions []apt.Version
 	// Advisories are in the vulnerability database; nil takes trivydb.Passing, with which the gate passes.
 	Advisories []Advisory
+	// Host is the address to listen on; "" is 127.0.0.1.
+	Host string
 	// UpstreamPort and RegistryPort are the ports to listen on; another one is taken when somebody listens there already. The same
 	// ports from run to run keep build caches valid, for the addresses are in their keys. 0 is any free port.
 	UpstreamPort, RegistryPort int
@@ -96,7 +98,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	if o.Advisories == nil {
 		o.Advisories = trivydb.Passing()
 	}
-	s := new(Sandbox)
+	s := &Sandbox{servers: servers{host: o.Host}}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("start sandbox: %w", errors.Join(err, s.Close()))

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -15,20 +16,22 @@ import (
 
 const loopback = "127.0.0.1"
 
-// servers are HTTP servers on loopback that end together. The zero value is ready for use.
+// servers are HTTP servers that end together. The zero value is ready for use, on loopback.
 type servers struct {
+	host    string
 	running []*http.Server
 	ended   sync.WaitGroup
 }
 
 // start serves handler on port, or on a free one when port is 0 or taken, and returns the address.
 func (s *servers) start(handler http.Handler, port int) (string, error) {
-	listener, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
+	host := cmp.Or(s.host, loopback)
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		listener, err = net.Listen("tcp", net.JoinHostPort(loopback, "0"))
+		listener, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
 	}
 	if err != nil {
-		return "", fmt.Errorf("listen on loopback: %w", err)
+		return "", fmt.Errorf("listen on %s: %w", host, err)
 	}
 	server := &http.Server{
 		Handler:           handler,

@@ -1,44 +1,44 @@
-package cli
+package pipeline
 
 import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"opennebula-kube/ci/gate"
-	"opennebula-kube/ci/pipeline"
 )
 
-// writeSummary ends a run: what was released, what the gate said, and where everything lies.
-func writeSummary(out io.Writer, report *pipeline.Report, options pipeline.Options, dir string) error {
+// WriteSummary tells people in a few lines what was released, what the gate said, and where everything lies: the files are in dir.
+func (r *Report) WriteSummary(out io.Writer, dir string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
-	if report.Version != "" {
-		row("version", "%s", report.Version)
+	if r.Version != "" {
+		row("version", "%s", r.Version)
 	}
-	if report.Plan != nil {
-		row("action", "%s%s", report.Plan.Action, dryRunMark(report.DryRun))
+	if r.Plan != nil {
+		row("action", "%s%s", r.Plan.Action, dryRunMark(r.DryRun))
 	}
-	if image := report.Image; image != nil {
+	if image := r.Image; image != nil {
 		row("image", "%s@%s", image.Repository, image.Digest)
 		row("platforms", "%s", strings.Join(image.Platforms, ", "))
 		row("tags", "%s", strings.Join(image.Tags, ", "))
 	}
-	if verdict := report.Gate; verdict != nil {
+	if verdict := r.Gate; verdict != nil {
 		row("gate", "%s", verdictLine(*verdict))
 	}
-	if chart := report.Chart; chart != nil {
+	if chart := r.Chart; chart != nil {
 		row("chart", "%s %s for OpenNebula %s", chart.Name, chart.Version, chart.AppVersion)
 		for _, place := range chart.Published {
 			row("", "%s", place.Location)
 		}
-	} else if options.Chart.Dir != "" {
+	} else if slices.ContainsFunc(r.Stages, func(s StageReport) bool { return s.Name == "package" }) {
 		row("chart", "%s", "none")
 	}
 	row("files", "%s", filepath.Join(dir, "release.json"))
-	for _, file := range report.Files {
+	for _, file := range r.Files {
 		row("", "%s", filepath.Join(dir, file.Name))
 	}
 	return w.Flush()

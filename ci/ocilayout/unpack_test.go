@@ -1,4 +1,4 @@
-package local
+package ocilayout
 
 import (
 	"archive/tar"
@@ -39,7 +39,7 @@ func TestUnpack(t *testing.T) {
 		tar.Header{Name: blob, Typeflag: tar.TypeReg}, tar.Header{Name: "index.json", Typeflag: tar.TypeReg},
 		tar.Header{Name: "oci-layout", Typeflag: tar.TypeReg})
 	dir := t.TempDir()
-	if err := unpack(bytes.NewReader(data), dir); err != nil {
+	if err := Unpack(bytes.NewReader(data), dir); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{blob, "index.json", "oci-layout"} {
@@ -59,7 +59,7 @@ func TestUnpackRejects(t *testing.T) {
 		"an archive that is cut": archive(t, tar.Header{Name: "index.json", Typeflag: tar.TypeReg})[:513],
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := unpack(bytes.NewReader(data), t.TempDir()); err == nil {
+			if err := Unpack(bytes.NewReader(data), t.TempDir()); err == nil {
 				t.Error("no error")
 			}
 		})

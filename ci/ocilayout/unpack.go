@@ -1,4 +1,4 @@
-package local
+package ocilayout
 
 import (
 	"archive/tar"
@@ -12,9 +12,9 @@ import (
 
 var layoutFile = regexp.MustCompile(`^(oci-layout|index\.json|blobs/sha256/[0-9a-f]{64})$`)
 
-// unpack writes the OCI layout that BuildKit sends as a tar archive to the directory dir. What is in an archive besides the
-// layout's directories and files is an error.
-func unpack(archive io.Reader, dir string) error {
+// Unpack writes the OCI layout that a build engine sends as a tar archive to the directory dir. What is in an archive besides the
+// layout's directories and files, and Docker's own index, is an error.
+func Unpack(archive io.Reader, dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -26,7 +26,7 @@ func unpack(archive io.Reader, dir string) error {
 	for stream := tar.NewReader(archive); ; {
 		header, err := stream.Next()
 		if errors.Is(err, io.EOF) {
-			// BuildKit pads the end; what is left has to be taken, or it would fail to send it.
+			// The end may be padded; what is left has to be taken, or the sender would fail.
 			_, err := io.Copy(io.Discard, archive)
 			return err
 		} else if err != nil {
@@ -35,6 +35,7 @@ func unpack(archive io.Reader, dir string) error {
 		file := path.Clean(header.Name)
 		switch {
 		case header.Typeflag == tar.TypeDir && (file == "blobs" || file == "blobs/sha256"):
+		case header.Typeflag == tar.TypeReg && file == "manifest.json": // the index once more, for `docker load`
 		case header.Typeflag == tar.TypeReg && layoutFile.MatchString(file):
 			if err := unpackFile(stream, root, file); err != nil {
 				return err

@@ -1,0 +1,61 @@
+package pipeline
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// BuildSpec is everything that the content of an image depends on besides the sources of the image itself.
+type BuildSpec struct {
+	// Version is the OpenNebula release to install, such as 7.0.1.
+	Version string
+	// Upstream is the address that packages come from, such as https://downloads.opennebula.io.
+	Upstream string
+	// Directory is the directory under <Upstream>/repo/ that has the packages; empty is the one named after Version.
+	Directory string
+	// BaseImage is the image to build on, pinned by digest.
+	BaseImage string
+	// Platforms are the platforms to build for, as os/architecture.
+	Platforms []string
+	// Epoch is the time that everything in the image is dated, so that the same input gives the same digest.
+	Epoch time.Time
+	// Labels are the labels of the image.
+	Labels map[string]string
+	// NoCache builds every step anew: packages may have changed behind an unchanged Dockerfile.
+	NoCache bool
+}
+
+// Check rejects what would build something else than the caller means.
+func (s BuildSpec) Check() error {
+	switch {
+	case s.Version == "":
+		return errors.New("no version given")
+	case s.Upstream == "":
+		return errors.New("no upstream given")
+	case s.Epoch.IsZero():
+		return errors.New("no epoch given: two builds would differ")
+	case len(s.Platforms) == 0:
+		return errors.New("no platform given")
+	}
+	if _, err := name.NewDigest(s.BaseImage); err != nil {
+		return fmt.Errorf("base image %q is not pinned by digest (name@sha256:...): %w", s.BaseImage, err)
+	}
+	return nil
+}
+
+// Arguments are the Dockerfile's build arguments, by name.
+func (s BuildSpec) Arguments() map[string]string {
+	return map[string]string{
+		baseArgument:        s.BaseImage,
+		"UPSTREAM":          strings.TrimRight(s.Upstream, "/"),
+		"VERSION":           s.Version,
+		"DIRECTORY":         cmp.Or(s.Directory, s.Version),
+		"SOURCE_DATE_EPOCH": strconv.FormatInt(s.Epoch.Unix(), 10),
+	}
+}
