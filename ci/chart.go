@@ -18,11 +18,30 @@ import (
 type Chart struct {
 	// +private
 	Source *dagger.Directory
+	// +private
+	Go *dagger.Container
+}
+
+// Chart is the Helm chart in the project's sources.
+//
+// Example: dagger call chart lint
+//
+// +cache="session"
+func (m *OpennebulaKube) Chart(
+	// Directory of the project's sources.
+	//
+	// +defaultPath="/"
+	// +ignore=["*", "!chart/opennebula"]
+	source *dagger.Directory,
+) *Chart {
+	return &Chart{Source: source.Directory("chart/opennebula"), Go: m.Go}
 }
 
 // Lint checks the chart with Helm's linter; it fails on warnings too.
 //
 // Example: dagger call chart lint
+//
+// +check
 func (c *Chart) Lint(ctx context.Context) (string, error) {
 	dir, err := exported(ctx, c.Source)
 	if err != nil {
@@ -67,19 +86,24 @@ func (c *Chart) Package(
 	// +optional
 	version string,
 ) (*ChartPackage, error) {
-	picked, err := pick(ctx, upstream, release.Selection{Constraint: constraint, Line: line, Version: version})
-	if err != nil {
-		return nil, err
-	}
-	dir, err := exported(ctx, c.Source)
-	if err != nil {
-		return nil, err
-	}
-	archive, err := helmrepo.Package(dir, picked.Version, picked.Date)
+	archive, err := c.archive(ctx, upstream, release.Selection{Constraint: constraint, Line: line, Version: version})
 	if err != nil {
 		return nil, err
 	}
 	return newChartPackage(archive)
+}
+
+// archive packages the chart for the selected release.
+func (c *Chart) archive(ctx context.Context, upstream string, selection release.Selection) (helmrepo.Archive, error) {
+	picked, err := pick(ctx, upstream, selection)
+	if err != nil {
+		return helmrepo.Archive{}, err
+	}
+	dir, err := exported(ctx, c.Source)
+	if err != nil {
+		return helmrepo.Archive{}, err
+	}
+	return helmrepo.Package(dir, picked.Version, picked.Date)
 }
 
 // Publish packages the chart for an OpenNebula release and publishes it.
@@ -127,7 +151,7 @@ func (c *Chart) Publish(
 	// +optional
 	password *dagger.Secret,
 ) (*ChartPublication, error) {
-	packaged, err := c.Package(ctx, upstream, constraint, line, version)
+	archive, err := c.archive(ctx, upstream, release.Selection{Constraint: constraint, Line: line, Version: version})
 	if err != nil {
 		return nil, err
 	}
@@ -145,10 +169,6 @@ func (c *Chart) Publish(
 		if places.Registry, err = registry.Open(chartRegistry, registry.WithKeychain(keychain)); err != nil {
 			return nil, err
 		}
-	}
-	archive, err := packaged.open(ctx)
-	if err != nil {
-		return nil, err
 	}
 	results, err := places.Publish(ctx, archive, time.Now().UTC().Truncate(time.Second))
 	if err != nil {

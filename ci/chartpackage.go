@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 
@@ -37,24 +36,4 @@ func newChartPackage(a helmrepo.Archive) (*ChartPackage, error) {
 		Name: a.Name, Version: a.Version, AppVersion: a.AppVersion, Digest: a.Digest,
 		Archive: dag.CurrentModule().WorkdirFile(path),
 	}, nil
-}
-
-// open reads the archive back.
-func (p *ChartPackage) open(ctx context.Context) (helmrepo.Archive, error) {
-	name, err := p.Archive.Name(ctx)
-	if err != nil {
-		return helmrepo.Archive{}, err
-	}
-	dir, err := os.MkdirTemp(".", "chart-")
-	if err != nil {
-		return helmrepo.Archive{}, err
-	}
-	path := filepath.Join(dir, name)
-	if _, err := p.Archive.Export(ctx, path); err != nil {
-		return helmrepo.Archive{}, err
-	}
-	data, err := os.ReadFile(path)
-	return helmrepo.Archive{
-		Name: p.Name, Version: p.Version, AppVersion: p.AppVersion, Filename: name, Data: data, Digest: p.Digest,
-	}, err
 }

@@ -60,36 +60,170 @@ func convertSlice[I any, O any](in []I, f func(I) O) []O {
 }
 
 func (r OpennebulaKube) MarshalJSON() ([]byte, error) {
-	var concrete struct{}
+	var concrete struct {
+		Scanner *dagger.Container
+		Go      *dagger.Container
+	}
+	concrete.Scanner = r.Scanner
+	concrete.Go = r.Go
 	return json.Marshal(&concrete)
 }
 
 func (r *OpennebulaKube) UnmarshalJSON(bs []byte) error {
-	var concrete struct{}
+	var concrete struct {
+		Scanner *dagger.Container
+		Go      *dagger.Container
+	}
 	err := json.Unmarshal(bs, &concrete)
 	if err != nil {
 		return err
 	}
+	r.Scanner = concrete.Scanner
+	r.Go = concrete.Go
+	return nil
+}
+
+func (r Image) MarshalJSON() ([]byte, error) {
+	var concrete struct {
+		Version   string
+		Digest    string
+		Platforms []string
+		Layout    *dagger.Directory
+		Source    *dagger.Directory
+		Upstream  string
+		BaseImage string
+		Scanner   *dagger.Container
+	}
+	concrete.Version = r.Version
+	concrete.Digest = r.Digest
+	concrete.Platforms = r.Platforms
+	concrete.Layout = r.Layout
+	concrete.Source = r.Source
+	concrete.Upstream = r.Upstream
+	concrete.BaseImage = r.BaseImage
+	concrete.Scanner = r.Scanner
+	return json.Marshal(&concrete)
+}
+
+func (r *Image) UnmarshalJSON(bs []byte) error {
+	var concrete struct {
+		Version   string
+		Digest    string
+		Platforms []string
+		Layout    *dagger.Directory
+		Source    *dagger.Directory
+		Upstream  string
+		BaseImage string
+		Scanner   *dagger.Container
+	}
+	err := json.Unmarshal(bs, &concrete)
+	if err != nil {
+		return err
+	}
+	r.Version = concrete.Version
+	r.Digest = concrete.Digest
+	r.Platforms = concrete.Platforms
+	r.Layout = concrete.Layout
+	r.Source = concrete.Source
+	r.Upstream = concrete.Upstream
+	r.BaseImage = concrete.BaseImage
+	r.Scanner = concrete.Scanner
 	return nil
 }
 
 func (r Chart) MarshalJSON() ([]byte, error) {
 	var concrete struct {
 		Source *dagger.Directory
+		Go     *dagger.Container
 	}
 	concrete.Source = r.Source
+	concrete.Go = r.Go
 	return json.Marshal(&concrete)
 }
 
 func (r *Chart) UnmarshalJSON(bs []byte) error {
 	var concrete struct {
 		Source *dagger.Directory
+		Go     *dagger.Container
 	}
 	err := json.Unmarshal(bs, &concrete)
 	if err != nil {
 		return err
 	}
 	r.Source = concrete.Source
+	r.Go = concrete.Go
+	return nil
+}
+
+func (r Release) MarshalJSON() ([]byte, error) {
+	var concrete struct {
+		Version string
+		Image   string
+		Error   string
+		Text    string
+		Report  string
+		Made    *dagger.Directory
+		Changed *dagger.Directory
+	}
+	concrete.Version = r.Version
+	concrete.Image = r.Image
+	concrete.Error = r.Error
+	concrete.Text = r.Text
+	concrete.Report = r.Report
+	concrete.Made = r.Made
+	concrete.Changed = r.Changed
+	return json.Marshal(&concrete)
+}
+
+func (r *Release) UnmarshalJSON(bs []byte) error {
+	var concrete struct {
+		Version string
+		Image   string
+		Error   string
+		Text    string
+		Report  string
+		Made    *dagger.Directory
+		Changed *dagger.Directory
+	}
+	err := json.Unmarshal(bs, &concrete)
+	if err != nil {
+		return err
+	}
+	r.Version = concrete.Version
+	r.Image = concrete.Image
+	r.Error = concrete.Error
+	r.Text = concrete.Text
+	r.Report = concrete.Report
+	r.Made = concrete.Made
+	r.Changed = concrete.Changed
+	return nil
+}
+
+func (r Scan) MarshalJSON() ([]byte, error) {
+	var concrete struct {
+		Passed bool
+		Error  string
+		Made   *dagger.Directory
+	}
+	concrete.Passed = r.Passed
+	concrete.Error = r.Error
+	concrete.Made = r.Made
+	return json.Marshal(&concrete)
+}
+
+func (r *Scan) UnmarshalJSON(bs []byte) error {
+	var concrete struct {
+		Passed bool
+		Error  string
+		Made   *dagger.Directory
+	}
+	err := json.Unmarshal(bs, &concrete)
+	if err != nil {
+		return err
+	}
+	r.Passed = concrete.Passed
+	r.Error = concrete.Error
+	r.Made = concrete.Made
 	return nil
 }
 
@@ -384,6 +518,20 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Chart).Publish(&parent, ctx, upstream, constraint, line, version, chartRegistry, chartRepository, chartRepositoryUrl, username, password)
+		case "Test":
+			var parent Chart
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
+			return nil, (*Chart).Test(&parent, ctx, source)
 		default:
 			return nil, fmt.Errorf("unknown function %s", fnName)
 		}
@@ -399,8 +547,216 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 		default:
 			return nil, fmt.Errorf("unknown function %s", fnName)
 		}
+	case "Image":
+		switch fnName {
+		case "AsOci":
+			var parent Image
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Image).AsOci(&parent), nil
+		case "Container":
+			var parent Image
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var platform dagger.Platform
+			if inputArgs["platform"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["platform"]), &platform)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg platform", err))
+				}
+			}
+			return (*Image).Container(&parent, ctx, platform)
+		case "Push":
+			var parent Image
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var severity []string
+			if inputArgs["severity"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["severity"]), &severity)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg severity", err))
+				}
+			}
+			var ignoreUnfixed bool
+			if inputArgs["ignoreUnfixed"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["ignoreUnfixed"]), &ignoreUnfixed)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg ignoreUnfixed", err))
+				}
+			}
+			var dbMaxAge string
+			if inputArgs["dbMaxAge"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["dbMaxAge"]), &dbMaxAge)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dbMaxAge", err))
+				}
+			}
+			var dbRepository string
+			if inputArgs["dbRepository"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["dbRepository"]), &dbRepository)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dbRepository", err))
+				}
+			}
+			var exceptions *dagger.File
+			if inputArgs["exceptions"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["exceptions"]), &exceptions)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg exceptions", err))
+				}
+			}
+			var registry string
+			if inputArgs["registry"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["registry"]), &registry)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg registry", err))
+				}
+			}
+			var username string
+			if inputArgs["username"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["username"]), &username)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg username", err))
+				}
+			}
+			var password *dagger.Secret
+			if inputArgs["password"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["password"]), &password)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
+				}
+			}
+			var dryRun bool
+			if inputArgs["dryRun"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["dryRun"]), &dryRun)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dryRun", err))
+				}
+			}
+			return (*Image).Push(&parent, ctx, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, dryRun)
+		case "SBOM":
+			var parent Image
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var platform string
+			if inputArgs["platform"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["platform"]), &platform)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg platform", err))
+				}
+			}
+			return (*Image).SBOM(&parent, ctx, platform)
+		case "Scan":
+			var parent Image
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var severity []string
+			if inputArgs["severity"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["severity"]), &severity)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg severity", err))
+				}
+			}
+			var ignoreUnfixed bool
+			if inputArgs["ignoreUnfixed"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["ignoreUnfixed"]), &ignoreUnfixed)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg ignoreUnfixed", err))
+				}
+			}
+			var dbMaxAge string
+			if inputArgs["dbMaxAge"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["dbMaxAge"]), &dbMaxAge)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dbMaxAge", err))
+				}
+			}
+			var dbRepository string
+			if inputArgs["dbRepository"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["dbRepository"]), &dbRepository)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dbRepository", err))
+				}
+			}
+			var exceptions *dagger.File
+			if inputArgs["exceptions"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["exceptions"]), &exceptions)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg exceptions", err))
+				}
+			}
+			return (*Image).Scan(&parent, ctx, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions)
+		default:
+			return nil, fmt.Errorf("unknown function %s", fnName)
+		}
 	case "OpennebulaKube":
 		switch fnName {
+		case "Build":
+			var parent OpennebulaKube
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
+			var upstream string
+			if inputArgs["upstream"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstream"]), &upstream)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstream", err))
+				}
+			}
+			var constraint string
+			if inputArgs["constraint"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["constraint"]), &constraint)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg constraint", err))
+				}
+			}
+			var line string
+			if inputArgs["line"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["line"]), &line)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg line", err))
+				}
+			}
+			var version string
+			if inputArgs["version"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["version"]), &version)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg version", err))
+				}
+			}
+			var platform []string
+			if inputArgs["platform"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["platform"]), &platform)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg platform", err))
+				}
+			}
+			var baseImage string
+			if inputArgs["baseImage"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["baseImage"]), &baseImage)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg baseImage", err))
+				}
+			}
+			return (*OpennebulaKube).Build(&parent, ctx, source, upstream, constraint, line, version, platform, baseImage)
 		case "Chart":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)
@@ -450,6 +806,314 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*OpennebulaKube).DetectVersion(&parent, ctx, upstream, constraint, line, version)
+		case "Generated":
+			var parent OpennebulaKube
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
+			return nil, (*OpennebulaKube).Generated(&parent, ctx, source)
+		case "ImageTests":
+			var parent OpennebulaKube
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
+			return nil, (*OpennebulaKube).ImageTests(&parent, ctx, source)
+		case "Lint":
+			var parent OpennebulaKube
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
+			return nil, (*OpennebulaKube).Lint(&parent, ctx, source)
+		case "Plan":
+			var parent OpennebulaKube
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
+			var upstream string
+			if inputArgs["upstream"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstream"]), &upstream)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstream", err))
+				}
+			}
+			var constraint string
+			if inputArgs["constraint"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["constraint"]), &constraint)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg constraint", err))
+				}
+			}
+			var line string
+			if inputArgs["line"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["line"]), &line)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg line", err))
+				}
+			}
+			var version string
+			if inputArgs["version"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["version"]), &version)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg version", err))
+				}
+			}
+			var platform []string
+			if inputArgs["platform"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["platform"]), &platform)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg platform", err))
+				}
+			}
+			var baseImage string
+			if inputArgs["baseImage"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["baseImage"]), &baseImage)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg baseImage", err))
+				}
+			}
+			var severity []string
+			if inputArgs["severity"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["severity"]), &severity)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg severity", err))
+				}
+			}
+			var ignoreUnfixed bool
+			if inputArgs["ignoreUnfixed"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["ignoreUnfixed"]), &ignoreUnfixed)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg ignoreUnfixed", err))
+				}
+			}
+			var dbMaxAge string
+			if inputArgs["dbMaxAge"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["dbMaxAge"]), &dbMaxAge)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dbMaxAge", err))
+				}
+			}
+			var dbRepository string
+			if inputArgs["dbRepository"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["dbRepository"]), &dbRepository)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dbRepository", err))
+				}
+			}
+			var exceptions *dagger.File
+			if inputArgs["exceptions"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["exceptions"]), &exceptions)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg exceptions", err))
+				}
+			}
+			var registry string
+			if inputArgs["registry"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["registry"]), &registry)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg registry", err))
+				}
+			}
+			var username string
+			if inputArgs["username"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["username"]), &username)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg username", err))
+				}
+			}
+			var password *dagger.Secret
+			if inputArgs["password"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["password"]), &password)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
+				}
+			}
+			var format string
+			if inputArgs["format"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["format"]), &format)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg format", err))
+				}
+			}
+			return (*OpennebulaKube).Plan(&parent, ctx, source, upstream, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, format)
+		case "Release":
+			var parent OpennebulaKube
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
+			var upstream string
+			if inputArgs["upstream"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstream"]), &upstream)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstream", err))
+				}
+			}
+			var constraint string
+			if inputArgs["constraint"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["constraint"]), &constraint)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg constraint", err))
+				}
+			}
+			var line string
+			if inputArgs["line"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["line"]), &line)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg line", err))
+				}
+			}
+			var version string
+			if inputArgs["version"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["version"]), &version)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg version", err))
+				}
+			}
+			var platform []string
+			if inputArgs["platform"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["platform"]), &platform)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg platform", err))
+				}
+			}
+			var baseImage string
+			if inputArgs["baseImage"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["baseImage"]), &baseImage)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg baseImage", err))
+				}
+			}
+			var severity []string
+			if inputArgs["severity"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["severity"]), &severity)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg severity", err))
+				}
+			}
+			var ignoreUnfixed bool
+			if inputArgs["ignoreUnfixed"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["ignoreUnfixed"]), &ignoreUnfixed)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg ignoreUnfixed", err))
+				}
+			}
+			var dbMaxAge string
+			if inputArgs["dbMaxAge"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["dbMaxAge"]), &dbMaxAge)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dbMaxAge", err))
+				}
+			}
+			var dbRepository string
+			if inputArgs["dbRepository"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["dbRepository"]), &dbRepository)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dbRepository", err))
+				}
+			}
+			var exceptions *dagger.File
+			if inputArgs["exceptions"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["exceptions"]), &exceptions)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg exceptions", err))
+				}
+			}
+			var registry string
+			if inputArgs["registry"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["registry"]), &registry)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg registry", err))
+				}
+			}
+			var username string
+			if inputArgs["username"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["username"]), &username)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg username", err))
+				}
+			}
+			var password *dagger.Secret
+			if inputArgs["password"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["password"]), &password)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
+				}
+			}
+			var chartRegistry string
+			if inputArgs["chartRegistry"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["chartRegistry"]), &chartRegistry)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg chartRegistry", err))
+				}
+			}
+			var chartRepository *dagger.Directory
+			if inputArgs["chartRepository"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["chartRepository"]), &chartRepository)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg chartRepository", err))
+				}
+			}
+			var chartRepositoryUrl string
+			if inputArgs["chartRepositoryURL"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["chartRepositoryURL"]), &chartRepositoryUrl)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg chartRepositoryURL", err))
+				}
+			}
+			var dryRun bool
+			if inputArgs["dryRun"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["dryRun"]), &dryRun)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dryRun", err))
+				}
+			}
+			var keepReport bool
+			if inputArgs["keepReport"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["keepReport"]), &keepReport)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg keepReport", err))
+				}
+			}
+			return (*OpennebulaKube).Release(&parent, ctx, source, upstream, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, chartRegistry, chartRepository, chartRepositoryUrl, dryRun, keepReport)
 		case "Releases":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)
@@ -471,6 +1135,177 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*OpennebulaKube).Releases(&parent, ctx, upstream, format)
+		case "UnitTests":
+			var parent OpennebulaKube
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
+			return nil, (*OpennebulaKube).UnitTests(&parent, ctx, source)
+		case "":
+			var parent OpennebulaKube
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var scanner *dagger.Container
+			if inputArgs["scanner"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["scanner"]), &scanner)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg scanner", err))
+				}
+			}
+			var golang *dagger.Container
+			if inputArgs["golang"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["golang"]), &golang)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg golang", err))
+				}
+			}
+			return New(scanner, golang), nil
+		default:
+			return nil, fmt.Errorf("unknown function %s", fnName)
+		}
+	case "Release":
+		switch fnName {
+		case "Files":
+			var parent Release
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Release).Files(&parent), nil
+		case "Markdown":
+			var parent Release
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Release).Markdown(&parent)
+		case "ReportToGithub":
+			var parent Release
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var token *dagger.Secret
+			if inputArgs["token"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["token"]), &token)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg token", err))
+				}
+			}
+			var repository string
+			if inputArgs["repository"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["repository"]), &repository)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg repository", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			var ref string
+			if inputArgs["ref"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["ref"]), &ref)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg ref", err))
+				}
+			}
+			var api string
+			if inputArgs["api"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["api"]), &api)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg api", err))
+				}
+			}
+			var issue bool
+			if inputArgs["issue"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["issue"]), &issue)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg issue", err))
+				}
+			}
+			var run string
+			if inputArgs["run"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["run"]), &run)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg run", err))
+				}
+			}
+			return (*Release).ReportToGithub(&parent, ctx, token, repository, commit, ref, api, issue, run)
+		case "Repository":
+			var parent Release
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Release).Repository(&parent)
+		case "Summary":
+			var parent Release
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Release).Summary(&parent)
+		default:
+			return nil, fmt.Errorf("unknown function %s", fnName)
+		}
+	case "Scan":
+		switch fnName {
+		case "Files":
+			var parent Scan
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Scan).Files(&parent), nil
+		case "Gate":
+			var parent Scan
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Scan).Gate(&parent, ctx)
+		case "Json":
+			var parent Scan
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Scan).Json(&parent, ctx)
+		case "Markdown":
+			var parent Scan
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Scan).Markdown(&parent, ctx)
+		case "Sarif":
+			var parent Scan
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Scan).Sarif(&parent, ctx)
+		case "Table":
+			var parent Scan
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Scan).Table(&parent, ctx)
 		default:
 			return nil, fmt.Errorf("unknown function %s", fnName)
 		}

@@ -2,75 +2,105 @@ package e2e_test
 
 import (
 	"bytes"
-	"context"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"opennebula-kube/dev/cli"
-	"opennebula-kube/dev/sandbox/apt"
+	"opennebula-kube/dev/sandbox"
 )
 
-// TestDagger calls the Dagger module's functions on a real engine, and wants from each what the embedded command line prints.
+// TestDagger works with the Dagger module on a real engine, against a sandbox that containers reach.
 func TestDagger(t *testing.T) {
-	if testing.Short() {
-		t.Skip("-short: calls a Dagger engine")
-	}
-	if _, err := exec.LookPath("dagger"); err != nil {
-		t.Skip("needs the dagger command on the PATH, and an engine: ", err)
-	}
-	upstream := reachableUpstream(t)
+	needDagger(t)
+	w := startWith(t, sandbox.Options{Host: privateAddress(t), RegistryPort: daggerRegistryPort})
+	w.needPulls(t)
+	d := &daggerWorld{world: w, scanner: w.scannerImage(t)}
+	t.Run("engine", d.testEngine)
+	t.Run("same as the command line", d.testSame)
+	t.Run("image", d.testImage)
+	t.Run("release", d.testRelease)
+	t.Run("report", d.testReport)
+	t.Run("readme", d.testReadme)
+	t.Run("errors", d.testErrors)
+}
 
+// daggerWorld is a sandbox, and a module that works in it.
+type daggerWorld struct {
+	*world
+	scanner string
+}
+
+// testSame wants from each function what the embedded command line prints.
+func (d *daggerWorld) testSame(t *testing.T) {
+	upstream := []string{"--upstream", d.Upstream}
 	for _, c := range [][]string{
-		{"releases", "--format", "table", "--upstream", upstream},
-		{"releases", "--format", "json", "--upstream", upstream},
-		{"detect-version", "--upstream", upstream},
-		{"detect-version", "--line", "7.0", "--upstream", upstream},
-		{"detect-version", "--constraint", "<7.0.2", "--upstream", upstream},
+		append([]string{"releases", "--format", "table"}, upstream...),
+		append([]string{"releases", "--format", "json"}, upstream...),
+		append([]string{"detect-version"}, upstream...),
+		append([]string{"detect-version", "--line", "7.0"}, upstream...),
+		append([]string{"detect-version", "--constraint", "<7.0.2"}, upstream...),
+		append([]string{"plan", "--line", "7.0"}, d.planArgs("same")...),
+		append([]string{"plan", "--format", "json"}, d.planArgs("same")...),
 		{"chart", "lint"},
 	} {
-		t.Run(strings.Join(c[:len(c)-1], " "), func(t *testing.T) {
-			want, got := strings.TrimSpace(typed(t, c...)), strings.TrimSpace(called(t, c...))
+		t.Run(strings.Join(c[:2], " "), func(t *testing.T) {
+			want, got := strings.TrimSpace(typed(t, c...)), strings.TrimSpace(d.call(t, c...))
 			if got != want {
 				t.Errorf("Dagger prints\n%s\nthe command line\n%s", got, want)
 			}
 		})
 	}
-
 	t.Run("chart package", func(t *testing.T) {
 		dir := t.TempDir()
-		path := strings.TrimSpace(typed(t, "chart", "package", "--upstream", upstream, "--line", "7.0", "--output", dir))
-		called(t, "-o", filepath.Join(dir, "dagger.tgz"), "chart", "package", "--upstream", upstream, "--line", "7.0", "archive")
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := os.ReadFile(filepath.Join(dir, "dagger.tgz"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, want) {
+		arguments := append([]string{"chart", "package", "--line", "7.0"}, upstream...)
+		path := strings.TrimSpace(typed(t, append(slices.Clone(arguments), "--output", dir)...))
+		d.call(t, append(append([]string{"-o", filepath.Join(dir, "dagger.tgz")}, arguments...), "archive")...)
+		if want, got := readFile(t, path), readFile(t, filepath.Join(dir, "dagger.tgz")); got != want {
 			t.Error("Dagger packages the chart in other bytes than the command line")
-		}
-	})
-
-	t.Run("errors", func(t *testing.T) {
-		output, err := exec.CommandContext(t.Context(), "dagger", "-m", root, "call", "detect-version", "--upstream", upstream, "--version", "9.9.9").CombinedOutput()
-		if err == nil || !strings.Contains(string(output), "9.9.9") || !strings.Contains(string(output), "7.2.0") {
-			t.Errorf("a version that is not there: %v\n%s", err, output)
 		}
 	})
 }
 
-// called calls a function of the module.
-func called(t *testing.T, args ...string) string {
+// planArgs are what a plan is told, for a repository of its own.
+func (d *daggerWorld) planArgs(name string) []string {
+	image, _ := d.repository(name)
+	return d.releaseOptions(image)
+}
+
+func (d *daggerWorld) testErrors(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"a version that is not there": {[]string{"detect-version", "--upstream", d.Upstream, "--version", "9.9.9"}, []string{"9.9.9", "7.2.0"}},
+		"no registry":                 {[]string{"release", "--upstream", d.Upstream, "--base-image", d.BaseImage}, []string{"--registry", "--dry-run"}},
+		"half a login":                {append([]string{"plan", "--username", "me"}, d.planArgs("half")...), []string{"--username", "--password"}},
+		"a severity that is none":     {append([]string{"plan", "--severity", "AWFUL"}, d.planArgs("severity")...), []string{"AWFUL", "CRITICAL"}},
+		"an age that is none":         {append([]string{"plan", "--db-max-age", "old"}, d.planArgs("age")...), []string{"--db-max-age", "48h"}},
+		"no chart repository":         {[]string{"chart", "publish", "--upstream", d.Upstream}, []string{"no place to publish"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			output, err := d.tryCall(t, c.args...)
+			if err == nil {
+				t.Fatalf("no error, but\n%s", output)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(output, want) {
+					t.Errorf("want %q in\n%s", want, output)
+				}
+			}
+		})
+	}
+}
+
+// call calls a function of the module, and returns what it prints.
+func (d *daggerWorld) call(t *testing.T, args ...string) string {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "dagger", append([]string{"-m", root, "--progress", "plain", "call"}, args...)...)
+	command := d.command(t, args...)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	output, err := command.Output()
@@ -78,6 +108,22 @@ func called(t *testing.T, args ...string) string {
 		t.Fatalf("dagger call %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
 	}
 	return string(output)
+}
+
+// tryCall calls a function that may fail, and returns all that is said.
+func (d *daggerWorld) tryCall(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	output, err := d.command(t, args...).CombinedOutput()
+	return string(output), err
+}
+
+func (d *daggerWorld) command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	flags := []string{"-m", root, "--progress", "plain", "call"}
+	if len(args) > 1 && args[0] == "-o" {
+		flags, args = append(flags, args[:2]...), args[2:]
+	}
+	return exec.CommandContext(t.Context(), "dagger", append(append(flags, "--scanner", d.scanner), args...)...)
 }
 
 // typed runs the embedded command line.
@@ -94,52 +140,12 @@ func typed(t *testing.T, args ...string) string {
 	}
 	env.Stdout = stdout
 	command := cli.New(env)
-	if args[0] == "chart" {
+	if args[0] == "chart" || args[0] == "plan" {
 		args = append(args, "--source", root)
 	}
 	command.SetArgs(args)
 	if err := command.ExecuteContext(t.Context()); err != nil {
 		t.Fatalf("pipeline %s: %v", strings.Join(args, " "), err)
 	}
-	data, err := os.ReadFile(stdout.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
-
-// reachableUpstream serves the sandbox's releases at an address of this machine that containers reach: loopback is their own.
-func reachableUpstream(t *testing.T) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	packages, err := apt.Build(t.Context(), apt.Options{
-		Dir: t.TempDir(), Versions: apt.DefaultVersions(),
-		Standin: func(context.Context, string) (string, error) { return program, nil },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, address := range addresses {
-		ip, ok := address.(*net.IPNet)
-		if !ok || ip.IP.To4() == nil || !ip.IP.IsGlobalUnicast() {
-			continue
-		}
-		listener, err := net.Listen("tcp4", net.JoinHostPort(ip.IP.String(), "0"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: packages.Handler()}}
-		server.Start()
-		t.Cleanup(server.Close)
-		return server.URL
-	}
-	t.Skip("this machine has no address besides loopback that a container could reach")
-	return ""
+	return readFile(t, stdout.Name())
 }

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"opennebula-kube/ci/internal/dagger"
+)
+
+// golangImage is where the checks run: Go, in the version that go.mod asks for, on Debian.
+const golangImage = "docker.io/library/golang:1.26.8-bookworm@sha256:dc9ad6c05acc7a88e5b71bde60a5fe3bd4b9f0db209011711b464107438a8107"
+
+// sources is where the project's sources are in the container of a check.
+const sources = "/src"
+
+// Lint has golangci-lint look at the Go code and actionlint at the workflows.
+//
+// Example: dagger call lint
+//
+// +check
+func (m *OpennebulaKube) Lint(
+	ctx context.Context,
+	// Directory of the project's sources.
+	//
+	// +defaultPath="/"
+	// +ignore=[".git", "out"]
+	source *dagger.Directory,
+) error {
+	return run(ctx, m.workshop(source).WithExec([]string{"make", "lint"}))
+}
+
+// UnitTests runs all tests that need no root.
+//
+// Example: dagger call unit-tests
+//
+// +check
+func (m *OpennebulaKube) UnitTests(
+	ctx context.Context,
+	// Directory of the project's sources.
+	//
+	// +defaultPath="/"
+	// +ignore=[".git", "out"]
+	source *dagger.Directory,
+) error {
+	return run(ctx, m.workshop(source).WithExec([]string{"make", "unit"}))
+}
+
+// ImageTests runs the tests that build, scan and release the image for real, against a sandbox, on the embedded engine. Its container
+// has all of the engine's privileges, for it runs containers itself.
+//
+// Example: dagger call image-tests
+//
+// +check
+func (m *OpennebulaKube) ImageTests(
+	ctx context.Context,
+	// Directory of the project's sources.
+	//
+	// +defaultPath="/"
+	// +ignore=[".git", "out"]
+	source *dagger.Directory,
+) error {
+	return run(ctx, m.workshop(source).WithExec([]string{"make", "integration"}, dagger.ContainerWithExecOpts{InsecureRootCapabilities: true}))
+}
+
+// Generated fails when the code that Dagger generates is not what is committed: `dagger develop` makes it anew.
+//
+// Example: dagger call generated
+//
+// +check
+func (m *OpennebulaKube) Generated(
+	ctx context.Context,
+	// Directory of the project's sources.
+	//
+	// +defaultPath="/"
+	// +ignore=["*", "!dagger.json", "!ci"]
+	source *dagger.Directory,
+) error {
+	changes := source.AsModuleSource().GeneratedContextChangeset()
+	var stale []string
+	for _, list := range []func(context.Context) ([]string, error){changes.ModifiedPaths, changes.AddedPaths, changes.RemovedPaths} {
+		paths, err := list(ctx)
+		if err != nil {
+			return err
+		}
+		stale = append(stale, paths...)
+	}
+	if len(stale) > 0 {
+		return fmt.Errorf("Dagger generates other code from the sources than is committed: run `dagger develop` and commit what it writes to %s",
+			strings.Join(stale, ", "))
+	}
+	return nil
+}
+
+// Test runs the chart's tests.
+//
+// Example: dagger call chart test
+//
+// +check
+func (c *Chart) Test(
+	ctx context.Context,
+	// Directory of the project's sources.
+	//
+	// +defaultPath="/"
+	// +ignore=["*", "!chart", "!ci", "!image/exceptions.yaml"]
+	source *dagger.Directory,
+) error {
+	m := &OpennebulaKube{Go: c.Go}
+	return run(ctx, m.workshop(source).WithWorkdir(sources+"/ci").WithExec([]string{"go", "test", "-run", "^TestChart", "./helmrepo"}))
+}
+
+// workshop is a container with Go and the project's sources. What is downloaded and compiled there is kept.
+func (m *OpennebulaKube) workshop(source *dagger.Directory) *dagger.Container {
+	base := m.Go
+	if base == nil {
+		base = dag.Container().From(golangImage)
+	}
+	return base.
+		WithMountedCache("/go/pkg/mod", dag.CacheVolume("opennebula-kube-go-modules")).
+		WithMountedCache("/root/.cache", dag.CacheVolume("opennebula-kube-cache")).
+		WithEnvVariable("GOMODCACHE", "/go/pkg/mod").
+		WithMountedDirectory(sources, source).
+		WithWorkdir(sources)
+}
+
+func run(ctx context.Context, container *dagger.Container) error {
+	_, err := container.Sync(ctx)
+	return err
+}

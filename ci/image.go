@@ -1,0 +1,280 @@
+package main
+
+import (
+	"archive/tar"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"opennebula-kube/ci/internal/dagger"
+	"opennebula-kube/ci/pipeline"
+	"opennebula-kube/ci/release"
+)
+
+// Image is an image that was built. Nothing of it is in a registry yet.
+type Image struct {
+	// The OpenNebula release in it.
+	Version string
+	// The digest that it has, or will have, in a registry.
+	Digest string
+	// The platforms that it has, such as linux/amd64.
+	Platforms []string
+	// +private
+	Layout *dagger.Directory
+	// +private
+	Source *dagger.Directory
+	// +private
+	Upstream string
+	// +private
+	BaseImage string
+	// +private
+	Scanner *dagger.Container
+}
+
+// Build builds the image of an OpenNebula release, for all its platforms side by side. Nothing is sent anywhere.
+//
+// Example: dagger call build --version 7.0.1 --platform linux/amd64 as-oci export --path opennebula-7.0.1
+//
+// +cache="never"
+func (m *OpennebulaKube) Build(
+	ctx context.Context,
+	// Directory of the project's sources.
+	//
+	// +defaultPath="/"
+	// +ignore=["*", "!image"]
+	source *dagger.Directory,
+	// Where OpenNebula's packages come from.
+	//
+	// +default="https://downloads.opennebula.io"
+	upstream string,
+	// Range of versions, in the notation of Masterminds/semver; the highest in it is taken.
+	//
+	// +default=">=7.0.0"
+	constraint string,
+	// Release line to stay in, such as 7.0 (default: any).
+	//
+	// +optional
+	line string,
+	// Exact version, such as 7.0.1 (default: the highest).
+	//
+	// +optional
+	version string,
+	// Platform to build for, such as linux/amd64; may be repeated (default: all that the release has).
+	//
+	// +optional
+	platform []string,
+	// Image to build on (default: the one that image/Dockerfile pins).
+	//
+	// +optional
+	baseImage string,
+) (*Image, error) {
+	s, err := m.open(ctx, request{
+		source: source, upstream: upstream, selection: release.Selection{Constraint: constraint, Line: line, Version: version},
+		platforms: platform, baseImage: baseImage,
+	})
+	if err != nil {
+		return nil, err
+	}
+	built, picked, err := s.Build(ctx, s.options)
+	if err != nil {
+		return nil, err
+	}
+	layout, err := s.engine.Layout(built)
+	if err != nil {
+		return nil, err
+	}
+	return &Image{
+		Version: picked.Version, Digest: built.Digest(), Platforms: built.Platforms(),
+		Layout: layout, Source: source, Upstream: upstream, BaseImage: s.options.BaseImage, Scanner: m.Scanner,
+	}, nil
+}
+
+// AsOci is the image as an OCI layout, all platforms of it.
+//
+// Example: dagger call build --version 7.0.1 as-oci export --path opennebula-7.0.1
+func (i *Image) AsOci() *dagger.Directory { return i.Layout }
+
+// Container is the image as a container of Dagger, to look around in or to run.
+//
+// Example: dagger call build --version 7.0.1 container terminal
+func (i *Image) Container(
+	ctx context.Context,
+	// Platform to take, such as linux/arm64 (default: the engine's own).
+	//
+	// +optional
+	platform dagger.Platform,
+) (*dagger.Container, error) {
+	if platform == "" {
+		var err error
+		if platform, err = dag.DefaultPlatform(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if !slices.Contains(i.Platforms, string(platform)) {
+		return nil, fmt.Errorf("take the image for %s: it has %s; name one of these (--platform)", platform, strings.Join(i.Platforms, ", "))
+	}
+	dir, err := exported(ctx, i.Layout)
+	if err != nil {
+		return nil, err
+	}
+	archive := dir + ".tar"
+	if err := pack(dir, archive); err != nil {
+		return nil, fmt.Errorf("pack the image for Dagger: %w", err)
+	}
+	return dag.Container(dagger.ContainerOpts{Platform: platform}).Import(dag.CurrentModule().WorkdirFile(archive)), nil
+}
+
+// pack writes what is in a directory to a tar archive.
+func pack(dir, archive string) (err error) {
+	file, err := os.Create(filepath.Clean(archive))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := file.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	writer := tar.NewWriter(file)
+	if err := writer.AddFS(os.DirFS(dir)); err != nil {
+		return err
+	}
+	return writer.Close()
+}
+
+// SBOM lists what the image consists of for one platform, as CycloneDX JSON.
+//
+// Example: dagger call -o opennebula.cdx.json build --version 7.0.1 sbom --platform linux/amd64
+func (i *Image) SBOM(
+	ctx context.Context,
+	// Platform to list, such as linux/amd64 (default: the only one that the image has).
+	//
+	// +optional
+	platform string,
+) (string, error) {
+	if platform == "" {
+		if len(i.Platforms) != 1 {
+			return "", fmt.Errorf("list the contents of the image: it has %s; name one (--platform)", strings.Join(i.Platforms, ", "))
+		}
+		platform = i.Platforms[0]
+	}
+	s, built, err := i.open(ctx, request{})
+	if err != nil {
+		return "", err
+	}
+	sbom, err := s.engine.SBOM(ctx, built, platform)
+	return string(sbom), err
+}
+
+// open makes a pipeline that has the image already.
+func (i *Image) open(ctx context.Context, r request) (*session, pipeline.Image, error) {
+	m := &OpennebulaKube{Scanner: i.Scanner}
+	r.source, r.upstream, r.baseImage, r.platforms = i.Source, i.Upstream, i.BaseImage, i.Platforms
+	r.selection = release.Selection{Version: i.Version}
+	s, err := m.open(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	built, err := s.engine.Open(ctx, i.Layout)
+	if err != nil {
+		return nil, nil, fmt.Errorf("take image %s up again: %w", i.Digest, err)
+	}
+	s.Engine = pipeline.Prebuilt(s.engine, built)
+	return s, built, nil
+}
+
+// Scan looks for known vulnerabilities in the image and judges them.
+//
+// Example: dagger call build --version 7.0.1 scan gate
+//
+// +cache="never"
+func (i *Image) Scan(
+	ctx context.Context,
+	// Severities that stop a release.
+	//
+	// +default=["CRITICAL", "HIGH"]
+	severity []string,
+	// Let vulnerabilities pass that have no fix yet.
+	//
+	// +optional
+	ignoreUnfixed bool,
+	// Oldest vulnerability database to trust.
+	//
+	// +default="48h"
+	dbMaxAge string,
+	// Where the vulnerability database comes from.
+	//
+	// +default="mirror.gcr.io/aquasec/trivy-db:2"
+	dbRepository string,
+	// File of vulnerabilities to let through (default: image/exceptions.yaml of the sources).
+	//
+	// +optional
+	exceptions *dagger.File,
+) (*Scan, error) {
+	s, built, err := i.open(ctx, request{gate: &gateRequest{severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions}})
+	if err != nil {
+		return nil, err
+	}
+	report, err := s.Examine(ctx, built, s.options)
+	return newScan(report, err)
+}
+
+// Push releases the image, without the chart: it scans and judges it, sends it to the registry as a new revision, and moves the tags
+// that stand for it. When the registry has what it is to have, nothing is sent.
+//
+// Example: dagger call build --version 7.0.1 push --registry ghcr.io/acme/opennebula --username acme --password env:REGISTRY_PASSWORD summary
+//
+// +cache="never"
+func (i *Image) Push(
+	ctx context.Context,
+	// Severities that stop a release.
+	//
+	// +default=["CRITICAL", "HIGH"]
+	severity []string,
+	// Let vulnerabilities pass that have no fix yet.
+	//
+	// +optional
+	ignoreUnfixed bool,
+	// Oldest vulnerability database to trust.
+	//
+	// +default="48h"
+	dbMaxAge string,
+	// Where the vulnerability database comes from.
+	//
+	// +default="mirror.gcr.io/aquasec/trivy-db:2"
+	dbRepository string,
+	// File of vulnerabilities to let through (default: image/exceptions.yaml of the sources).
+	//
+	// +optional
+	exceptions *dagger.File,
+	// Repository to release the image to, such as ghcr.io/acme/opennebula (default: none, for a dry run).
+	//
+	// +optional
+	registry string,
+	// User name at the registry (default: none, which is for registries without a login).
+	//
+	// +optional
+	username string,
+	// Password at the registry, such as env:REGISTRY_PASSWORD.
+	//
+	// +optional
+	password *dagger.Secret,
+	// Scan and judge, but send nothing anywhere and move no tag.
+	//
+	// +optional
+	dryRun bool,
+) (*Release, error) {
+	s, _, err := i.open(ctx, request{
+		gate:     &gateRequest{severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions},
+		registry: registry, login: login{username, password},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.options.DryRun = dryRun
+	report, err := s.Push(ctx, s.options)
+	return newRelease(report, err, nil, false)
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"opennebula-kube/ci/internal/dagger"
+	"opennebula-kube/ci/pipeline"
+	ociregistry "opennebula-kube/ci/registry"
+	"opennebula-kube/ci/release"
+)
+
+// Release is what a release did, as far as it came.
+type Release struct {
+	// The OpenNebula release that it was about.
+	Version string
+	// The image that was released, or found released, by digest; empty after a dry run.
+	Image string
+	// +private
+	Error string
+	// +private
+	Text string
+	// +private
+	Report string
+	// +private
+	Made *dagger.Directory
+	// +private
+	Changed *dagger.Directory
+}
+
+// newRelease keeps a report. A release that failed is an error, unless its report is to be kept.
+func newRelease(report *pipeline.Report, failed error, changed *dagger.Directory, keep bool) (*Release, error) {
+	files, err := filesOf(report)
+	if err != nil {
+		return nil, errors.Join(failed, err)
+	}
+	var text strings.Builder
+	if err := report.WriteSummary(&text, ""); err != nil {
+		return nil, errors.Join(failed, err)
+	}
+	markdown, err := report.Markdown()
+	if err != nil {
+		return nil, errors.Join(failed, err)
+	}
+	r := &Release{
+		Version: report.Version, Error: report.Error, Text: text.String(), Report: markdown, Made: files, Changed: changed,
+	}
+	if report.Image != nil {
+		r.Image = report.Image.Repository + "@" + report.Image.Digest
+	}
+	if err := r.failure(); err != nil && !keep {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Release brings a registry and the chart repositories up to date with OpenNebula: it detects the release to take, plans, builds,
+// scans, judges, pushes, moves tags, and packages and publishes the chart. What is there already is skipped, so it can be run again
+// at any time. Nothing is visible under any tag unless the gate has passed.
+//
+// Examples:
+//
+//	dagger call release --dry-run
+//	dagger call release --registry ghcr.io/acme/opennebula --chart-registry ghcr.io/acme/charts/opennebula \
+//	  --username acme --password env:REGISTRY_PASSWORD summary
+//
+// +cache="never"
+func (m *OpennebulaKube) Release(
+	ctx context.Context,
+	// Directory of the project's sources.
+	//
+	// +defaultPath="/"
+	// +ignore=["*", "!image", "!chart/opennebula"]
+	source *dagger.Directory,
+	// Where OpenNebula's packages come from.
+	//
+	// +default="https://downloads.opennebula.io"
+	upstream string,
+	// Range of versions, in the notation of Masterminds/semver; the highest in it is taken.
+	//
+	// +default=">=7.0.0"
+	constraint string,
+	// Release line to stay in, such as 7.0 (default: any).
+	//
+	// +optional
+	line string,
+	// Exact version, such as 7.0.1 (default: the highest).
+	//
+	// +optional
+	version string,
+	// Platform to build for, such as linux/amd64; may be repeated (default: all that the release has).
+	//
+	// +optional
+	platform []string,
+	// Image to build on (default: the one that image/Dockerfile pins).
+	//
+	// +optional
+	baseImage string,
+	// Severities that stop a release.
+	//
+	// +default=["CRITICAL", "HIGH"]
+	severity []string,
+	// Let vulnerabilities pass that have no fix yet.
+	//
+	// +optional
+	ignoreUnfixed bool,
+	// Oldest vulnerability database to trust.
+	//
+	// +default="48h"
+	dbMaxAge string,
+	// Where the vulnerability database comes from.
+	//
+	// +default="mirror.gcr.io/aquasec/trivy-db:2"
+	dbRepository string,
+	// File of vulnerabilities to let through (default: image/exceptions.yaml of the sources).
+	//
+	// +optional
+	exceptions *dagger.File,
+	// Repository to release the image to, such as ghcr.io/acme/opennebula (default: none, for a dry run).
+	//
+	// +optional
+	registry string,
+	// User name at the registry (default: none, which is for registries without a login).
+	//
+	// +optional
+	username string,
+	// Password at the registry, such as env:REGISTRY_PASSWORD.
+	//
+	// +optional
+	password *dagger.Secret,
+	// OCI repository to publish the chart to, such as ghcr.io/acme/charts/opennebula (default: none).
+	//
+	// +optional
+	chartRegistry string,
+	// Directory of a chart repository to publish to, such as a checkout of gh-pages (default: none). It comes back changed as
+	// repository.
+	//
+	// +optional
+	chartRepository *dagger.Directory,
+	// Address that the chart repository is served at (default: archives are named relative to index.yaml).
+	//
+	// +optional
+	chartRepositoryURL string,
+	// Build, scan and package, but send nothing anywhere and move no tag.
+	//
+	// +optional
+	dryRun bool,
+	// After a failure, let the call go on to what is chained to it: files is there as far as the release came, report-to-github
+	// reports, and all but files fail.
+	//
+	// +optional
+	keepReport bool,
+) (*Release, error) {
+	s, err := m.open(ctx, request{
+		source: source, upstream: upstream, selection: release.Selection{Constraint: constraint, Line: line, Version: version},
+		platforms: platform, baseImage: baseImage,
+		gate:     &gateRequest{severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions},
+		registry: registry, login: login{username, password},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.options.DryRun = dryRun
+	chart := pipeline.ChartOptions{RepositoryURL: chartRepositoryURL}
+	if chart.Dir, err = exported(ctx, source.Directory("chart/opennebula")); err != nil {
+		return nil, err
+	}
+	if chartRegistry != "" {
+		if chart.Registry, err = ociregistry.Open(chartRegistry, ociregistry.WithKeychain(s.keychain)); err != nil {
+			return nil, err
+		}
+	}
+	var changed *dagger.Directory
+	if chartRepository != nil {
+		if chart.RepositoryDir, err = exported(ctx, chartRepository); err != nil {
+			return nil, err
+		}
+		changed = dag.CurrentModule().Workdir(chart.RepositoryDir)
+	}
+	s.options.Chart = chart
+	report, err := s.Release(ctx, s.options)
+	return newRelease(report, err, changed, keepReport)
+}
+
+// Summary tells in a few lines what was released.
+//
+// Example: dagger call release --dry-run summary
+func (r *Release) Summary() (string, error) {
+	return r.Text, r.failure()
+}
+
+// Markdown tells what was done, stage by stage, and what the gate said, for the summary of a GitHub Actions job. A release that failed
+// says the same in its error.
+//
+// Example: dagger call release --dry-run markdown
+func (r *Release) Markdown() (string, error) {
+	return r.Report, r.failure()
+}
+
+// failure is the error of a release that failed. It tells the whole story: after it, nothing else is shown.
+func (r *Release) failure() error {
+	if r.Error == "" {
+		return nil
+	}
+	return errors.New("\n\n" + r.Report) // a heading, in Markdown, begins a line
+}
+
+// Files are what the release made besides the image: release.json, the verdict, scan reports, lists of contents, the chart's archive.
+//
+// Example: dagger call release --dry-run --keep-report files export --path out
+func (r *Release) Files() *dagger.Directory { return r.Made }
+
+// Repository is the chart repository that was given, with the chart in it.
+//
+// Example: dagger call release --registry ghcr.io/acme/opennebula --chart-repository gh-pages repository export --path gh-pages
+func (r *Release) Repository() (*dagger.Directory, error) {
+	if err := r.failure(); err != nil {
+		return nil, err
+	}
+	if r.Changed == nil {
+		return nil, errors.New("no chart repository was published to: give --chart-repository")
+	}
+	return r.Changed, nil
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"opennebula-kube/ci/github"
+	"opennebula-kube/ci/internal/dagger"
+)
+
+// ReportToGithub tells GitHub what became of the release: what the gate found goes to code scanning and, with --issue, a failure to an
+// issue, one for all failures in a row, which the next success closes. It prints the release as Markdown, for the summary of the job,
+// and fails when the release failed.
+//
+// Example:
+//
+//	dagger call release --registry ghcr.io/acme/opennebula --keep-report report-to-github --token env:GITHUB_TOKEN \
+//	  --repository acme/opennebula-kube --commit "$GITHUB_SHA" --ref "$GITHUB_REF" --issue
+//
+// +cache="never"
+func (r *Release) ReportToGithub(
+	ctx context.Context,
+	// Token that may write security-events and, with --issue, issues; such as env:GITHUB_TOKEN.
+	token *dagger.Secret,
+	// Repository on GitHub to report to, such as acme/opennebula-kube.
+	repository string,
+	// Commit that was released from, all 40 digits.
+	commit string,
+	// Branch or tag that was released from, such as refs/heads/main.
+	ref string,
+	// Address of GitHub's API, for GitHub Enterprise such as https://github.example.org/api/v3.
+	//
+	// +default="https://api.github.com"
+	api string,
+	// Open, update or close the issue that tells of failures.
+	//
+	// +optional
+	issue bool,
+	// Address of the run, for the issue (default: none).
+	//
+	// +optional
+	run string,
+) (string, error) {
+	plaintext, err := token.Plaintext(ctx)
+	if err != nil {
+		return "", fmt.Errorf("read the token for GitHub: %w", err)
+	}
+	to, err := github.New(github.Options{Token: plaintext, Repository: repository, API: api})
+	if err != nil {
+		return "", err
+	}
+	errs := []error{r.failure(), r.reportFindings(ctx, to, commit, ref)}
+	if issue {
+		errs = append(errs, r.reportIssue(ctx, to, run))
+	}
+	return r.Report, errors.Join(errs...)
+}
+
+// reportFindings sends the gate's findings to code scanning, if the release came so far.
+func (r *Release) reportFindings(ctx context.Context, to *github.Repository, commit, ref string) error {
+	const name = "gate.sarif"
+	found, err := r.Made.Exists(ctx, name)
+	if err != nil || !found {
+		return err
+	}
+	sarif, err := r.Made.File(name).Contents(ctx)
+	if err != nil {
+		return err
+	}
+	return to.UploadSARIF(ctx, []byte(sarif), commit, ref)
+}
+
+// reportIssue opens, updates or closes the issue.
+func (r *Release) reportIssue(ctx context.Context, to *github.Repository, run string) error {
+	at := ""
+	if run != "" {
+		at = "\n\nRun: " + run
+	}
+	var url string
+	var err error
+	if r.Error == "" {
+		url, err = to.Recovered(ctx, "The release works again."+at)
+	} else {
+		url, err = to.Failed(ctx, "The scheduled release fails", r.Report+at+
+			"\n\nWhat to do stands with what failed. `dagger call release --dry-run` does the same on a laptop and sends nothing anywhere. "+
+			"The next release that works closes this issue.")
+	}
+	if err == nil && url != "" {
+		fmt.Println(url)
+	}
+	return err
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"opennebula-kube/ci/engine"
+	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/internal/dagger"
+	"opennebula-kube/ci/pipeline"
+	"opennebula-kube/ci/registry"
+	"opennebula-kube/ci/release"
+)
+
+// request is what a function was asked for, as far as several functions ask for it. What a function has no argument for stays zero.
+type request struct {
+	source    *dagger.Directory // the project's
+	upstream  string
+	selection release.Selection
+	platforms []string
+	baseImage string
+	gate      *gateRequest
+	registry  string
+	login     login
+}
+
+// gateRequest is what the gate lets pass.
+type gateRequest struct {
+	severity           []string
+	ignoreUnfixed      bool
+	databaseAge        string
+	databaseRepository string
+	exceptions         *dagger.File
+}
+
+// session is a pipeline on Dagger.
+type session struct {
+	*pipeline.Pipeline
+	options  pipeline.Options
+	keychain authn.Keychain
+	engine   *engine.Engine
+}
+
+// open makes the pipeline that a request asks for.
+func (m *OpennebulaKube) open(ctx context.Context, r request) (*session, error) {
+	upstream, err := release.NewUpstream(r.upstream)
+	if err != nil {
+		return nil, err
+	}
+	image := r.source.Directory("image")
+	if r.baseImage == "" {
+		dockerfile, err := image.File("Dockerfile").Contents(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("find out the base image: %w", err)
+		}
+		if r.baseImage, err = pipeline.DefaultBaseImage([]byte(dockerfile)); err != nil {
+			return nil, err
+		}
+	}
+	var policy gate.Policy
+	var database string
+	if r.gate != nil {
+		database = r.gate.databaseRepository
+		if policy, err = r.gate.policy(ctx, image); err != nil {
+			return nil, err
+		}
+	}
+	keychain, err := r.login.keychain(ctx, r.registry)
+	if err != nil {
+		return nil, err
+	}
+	var images *registry.Repository
+	if r.registry != "" {
+		if images, err = registry.Open(r.registry, registry.WithKeychain(keychain)); err != nil {
+			return nil, err
+		}
+	}
+	// Below the working directory: Dagger reads nothing else.
+	dir, err := os.MkdirTemp(".", "engine-")
+	if err != nil {
+		return nil, err
+	}
+	made := engine.New(dag, engine.Config{
+		Context: image, Scanner: m.Scanner, Keychain: keychain, DatabaseRepository: database, Dir: dir,
+	})
+	return &session{
+		Pipeline: &pipeline.Pipeline{
+			Engine: made, Upstream: upstream, Images: images,
+			ResolveBase: func(ctx context.Context, ref string) (string, error) {
+				return registry.Resolve(ctx, ref, registry.WithKeychain(keychain))
+			},
+			Now:      time.Now,
+			Progress: func(e pipeline.Event) { fmt.Println(e) },
+		},
+		options:  pipeline.Options{Selection: r.selection, Platforms: r.platforms, BaseImage: r.baseImage, Policy: policy},
+		keychain: keychain,
+		engine:   made,
+	}, nil
+}
+
+// policy reads the exceptions, those of the image's sources unless others are given.
+func (r *gateRequest) policy(ctx context.Context, image *dagger.Directory) (gate.Policy, error) {
+	age, err := time.ParseDuration(r.databaseAge)
+	if err != nil {
+		return gate.Policy{}, fmt.Errorf("--db-max-age %s: %w; write a duration such as 48h", r.databaseAge, err)
+	}
+	file, name := r.exceptions, "exceptions.yaml"
+	if file == nil {
+		file, name = image.File(name), "image/"+name
+	}
+	exceptions, err := file.Contents(ctx)
+	if err != nil {
+		return gate.Policy{}, fmt.Errorf("read the exceptions: %w", err)
+	}
+	return gate.ParsePolicy(r.severity, r.ignoreUnfixed, age, name, []byte(exceptions))
+}
+
+// pick returns the release that is meant among those that an upstream has.
+func pick(ctx context.Context, upstream string, selection release.Selection) (release.Release, error) {
+	from, err := release.NewUpstream(upstream)
+	if err != nil {
+		return release.Release{}, err
+	}
+	return from.Pick(ctx, selection)
+}
+
+// filesOf hands the files of a run to Dagger.
+func filesOf(report *pipeline.Report) (*dagger.Directory, error) {
+	dir, err := os.MkdirTemp(".", "files-")
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	summary, err := report.JSON()
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range append(report.Files, pipeline.File{Name: "release.json", Data: summary}) {
+		if err := root.WriteFile(file.Name, file.Data, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	return dag.CurrentModule().Workdir(dir), nil
+}
