@@ -64,7 +64,7 @@ func (c *Chart) Lint(ctx context.Context) (string, error) {
 // Package packages the chart for an OpenNebula release. The release's date dates the archive: the same sources and release give the
 // same bytes.
 //
-// Example: dagger call chart package --version 7.0.1 archive export --path out/
+// Example: dagger call -o out/ chart package --version 7.0.1 archive
 //
 // +cache="never"
 func (c *Chart) Package(

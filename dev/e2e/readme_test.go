@@ -14,14 +14,17 @@ import (
 func (d *daggerWorld) testReadme(t *testing.T) {
 	dir := t.TempDir()
 	d.copySources(t, dir)
-	defaults := []string{"SCANNER=" + d.scanner, "RELEASES_UPSTREAM=" + d.Upstream, "DETECT_VERSION_UPSTREAM=" + d.Upstream}
-	for _, function := range []string{"PLAN", "BUILD", "RELEASE"} {
-		defaults = append(defaults, function+"_UPSTREAM="+d.Upstream, function+"_BASE_IMAGE="+d.BaseImage)
+	defaults := []string{"SCANNER=" + d.scanner}
+	for argument, functions := range map[string][]string{
+		"upstream=" + d.Upstream:               {"releases", "detectVersion", "plan", "build", "release"},
+		"dbRepository=" + d.DatabaseRepository: {"plan", "release"},
+		"baseImage=" + d.BaseImage:             {"plan", "build", "release"},
+		"platform=" + platform():               {"plan", "build", "release"},
+	} {
+		for _, function := range functions {
+			defaults = append(defaults, function+"_"+argument)
+		}
 	}
-	for _, function := range []string{"PLAN", "RELEASE", "SCAN", "PUSH"} {
-		defaults = append(defaults, function+"_DB_REPOSITORY="+d.DatabaseRepository)
-	}
-	defaults = append(defaults, "PACKAGE_UPSTREAM="+d.Upstream, "PLAN_PLATFORM="+platform(), "BUILD_PLATFORM="+platform(), "RELEASE_PLATFORM="+platform())
 	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte(strings.Join(defaults, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +33,9 @@ func (d *daggerWorld) testReadme(t *testing.T) {
 		t.Fatalf("README shows %d calls", len(calls))
 	}
 	for _, match := range calls {
-		line := strings.ReplaceAll(match[1], "ghcr.io/acme/", d.Registry+"/readme/")
+		// Defaults from .env reach the functions of the module itself only.
+		line := strings.NewReplacer("ghcr.io/acme/", d.Registry+"/readme/", " scan ", " scan --db-repository "+d.DatabaseRepository+" ",
+			" push ", " push --db-repository "+d.DatabaseRepository+" ", " package ", " package --upstream "+d.Upstream+" ").Replace(match[1])
 		t.Run(match[1], func(t *testing.T) {
 			command := exec.CommandContext(t.Context(), "bash", "-c", line)
 			command.Dir = dir
