@@ -40,8 +40,9 @@ lint: ## golangci-lint on both modules, actionlint on the workflows
 	@$$($(TOOL) actionlint)
 
 .PHONY: bench
-bench: ## benchmarks, and a whole release against a shell script that does the same
+bench: ## benchmarks, calls of the Dagger module, and a whole release against a shell script that does the same
 	cd ci; go test -run '^$$' -bench . -benchmem ./...
+	go test -run '^$$' -bench Dagger -benchtime 5x -timeout 60m ./dev/e2e
 	go run ./dev/cmd/bench -rounds 7
 
 .PHONY: clean

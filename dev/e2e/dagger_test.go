@@ -15,10 +15,7 @@ import (
 
 // TestDagger works with the Dagger module on a real engine, against a sandbox that containers reach.
 func TestDagger(t *testing.T) {
-	needDagger(t)
-	w := startWith(t, sandbox.Options{Host: privateAddress(t), RegistryPort: daggerRegistryPort})
-	w.needPulls(t)
-	d := &daggerWorld{world: w, scanner: w.scannerImage(t)}
+	d := startDagger(t)
 	t.Run("engine", d.testEngine)
 	t.Run("same as the command line", d.testSame)
 	t.Run("image", d.testImage)
@@ -31,7 +28,17 @@ func TestDagger(t *testing.T) {
 // daggerWorld is a sandbox, and a module that works in it.
 type daggerWorld struct {
 	*world
-	scanner string
+	// module is the directory of the module's sources, scanner an image with Trivy.
+	module, scanner string
+}
+
+// startDagger starts a sandbox that containers reach, or skips the test.
+func startDagger(t testing.TB) *daggerWorld {
+	t.Helper()
+	needDagger(t)
+	w := startWith(t, sandbox.Options{Host: privateAddress(t), RegistryPort: daggerRegistryPort})
+	w.needPulls(t)
+	return &daggerWorld{world: w, module: root, scanner: w.scannerImage(t)}
 }
 
 // testSame wants from each function what the embedded command line prints.
@@ -98,7 +105,7 @@ func (d *daggerWorld) testErrors(t *testing.T) {
 }
 
 // call calls a function of the module, and returns what it prints.
-func (d *daggerWorld) call(t *testing.T, args ...string) string {
+func (d *daggerWorld) call(t testing.TB, args ...string) string {
 	t.Helper()
 	command := d.command(t, args...)
 	var stderr bytes.Buffer
@@ -111,15 +118,15 @@ func (d *daggerWorld) call(t *testing.T, args ...string) string {
 }
 
 // tryCall calls a function that may fail, and returns all that is said.
-func (d *daggerWorld) tryCall(t *testing.T, args ...string) (string, error) {
+func (d *daggerWorld) tryCall(t testing.TB, args ...string) (string, error) {
 	t.Helper()
 	output, err := d.command(t, args...).CombinedOutput()
 	return string(output), err
 }
 
-func (d *daggerWorld) command(t *testing.T, args ...string) *exec.Cmd {
+func (d *daggerWorld) command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	flags := []string{"-m", root, "--progress", "plain", "call"}
+	flags := []string{"-m", d.module, "--progress", "plain", "call"}
 	if len(args) > 1 && args[0] == "-o" {
 		flags, args = append(flags, args[:2]...), args[2:]
 	}

@@ -21,7 +21,7 @@ import (
 const daggerRegistryPort = 28700
 
 // needDagger skips the test where Dagger is not to be had.
-func needDagger(t *testing.T) {
+func needDagger(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("-short: calls a Dagger engine")
@@ -33,7 +33,7 @@ func needDagger(t *testing.T) {
 
 // privateAddress returns an address of this machine that containers reach, other than loopback, and that registry clients talk HTTP
 // to, as they do within private networks.
-func privateAddress(t *testing.T) string {
+func privateAddress(t testing.TB) string {
 	t.Helper()
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
@@ -49,7 +49,7 @@ func privateAddress(t *testing.T) string {
 }
 
 // needPulls skips the test where the engine does not pull from the sandbox's registry.
-func (w *world) needPulls(t *testing.T) {
+func (w *world) needPulls(t testing.TB) {
 	t.Helper()
 	output, err := exec.CommandContext(t.Context(), "dagger", "--silent", "core", "container", "from", "--address", w.BaseImage, "platform").CombinedOutput()
 	if err != nil {
@@ -58,7 +58,7 @@ func (w *world) needPulls(t *testing.T) {
 }
 
 // scannerImage publishes an image with the pinned Trivy in the sandbox's registry, for Trivy's own is not to be had there.
-func (w *world) scannerImage(t *testing.T) string {
+func (w *world) scannerImage(t testing.TB) string {
 	t.Helper()
 	program, err := w.tools.Tool(t.Context(), "trivy")
 	if err != nil {

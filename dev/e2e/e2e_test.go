@@ -71,7 +71,7 @@ func start(t *testing.T) *world {
 }
 
 // startWith starts a sandbox with these options among others.
-func startWith(t *testing.T, options sandbox.Options) *world {
+func startWith(t testing.TB, options sandbox.Options) *world {
 	t.Helper()
 	switch {
 	case testing.Short():

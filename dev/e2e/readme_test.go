@@ -48,7 +48,7 @@ func (d *daggerWorld) testReadme(t *testing.T) {
 }
 
 // copySources copies what is, or is to be, committed.
-func (d *daggerWorld) copySources(t *testing.T, dir string) {
+func (d *daggerWorld) copySources(t testing.TB, dir string) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c",
 		`git ls-files -co --exclude-standard -z | tar --null -T - -c | tar -x -C "$1"`, "copy", dir)
