@@ -45,7 +45,7 @@ func (d *daggerWorld) testEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), "dagger", "--progress", "plain", "run",
-		"go", "test", "-count", "1", "-timeout", "30m", "-v", "-run", "^TestConformance$", "./engine")
+		"go", "test", "-tags", "dagger", "-count", "1", "-timeout", "30m", "-v", "-run", "^TestConformance$", "./engine")
 	command.Dir = filepath.Join(root, "ci")
 	command.Env = append(os.Environ(), "OPENNEBULA_KUBE_TEST_WORLD="+string(description))
 	output, err := command.CombinedOutput()
