@@ -92,6 +92,12 @@ func startWith(t testing.TB, options sandbox.Options) *world {
 		t.Skipf("builds images: %v", err)
 	}
 	var err error
+	// Now, for it can take longer than a command is given.
+	for _, tool := range []string{"buildkitd", "trivy"} {
+		if _, err := w.tools.Tool(t.Context(), tool); err != nil {
+			t.Fatal(err)
+		}
+	}
 	options.CacheDir, options.Dir, options.Root = w.cache, t.TempDir(), root
 	options.Toolchain, options.Log, options.UpstreamPort = w.tools, t.Logf, upstreamPort
 	if w.Sandbox, err = sandbox.Start(t.Context(), options); err != nil {
