@@ -1,0 +1,8 @@
+module opennebula-kube/image
+
+go 1.26.8
+
+require (
+	github.com/google/go-cmp v0.7.0
+	go.yaml.in/yaml/v3 v3.0.6
+)

@@ -1,0 +1,126 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"opennebula-kube/image/internal/host"
+)
+
+func TestWriteFile(t *testing.T) {
+	h := system(t)
+	for range 2 {
+		if err := h.WriteFile("/file", []byte("new"), 0o640, own(t)); err != nil {
+			t.Fatal(err)
+		}
+		content, err := os.ReadFile(filepath.Join(h.Root, "file"))
+		if string(content) != "new" || err != nil {
+			t.Errorf("content %q, %v, want new", content, err)
+		}
+		info, err := os.Stat(filepath.Join(h.Root, "file"))
+		if err != nil || info.Mode() != 0o640 {
+			t.Errorf("mode %v, %v, want 0640", info.Mode(), err)
+		}
+	}
+}
+
+func TestWriteFileLeavesOldContent(t *testing.T) {
+	h := system(t)
+	if err := h.WriteFile("/file", []byte("old"), 0o600, own(t)); err != nil {
+		t.Fatal(err)
+	}
+	refused := errors.New("refused")
+	h.Chown = func(string, host.Owner) error { return refused }
+	err := h.WriteFile("/file", []byte("new"), 0o600, own(t))
+	if !errors.Is(err, refused) || !strings.Contains(err.Error(), "/file") {
+		t.Errorf("error %v, want one about /file", err)
+	}
+	if content, err := h.ReadFile("/file"); string(content) != "old" || err != nil {
+		t.Errorf("content %q, %v, want old", content, err)
+	}
+	if names, err := os.ReadDir(h.Root); len(names) != 1 || err != nil {
+		t.Errorf("%v, %v left, want the file alone", names, err)
+	}
+}
+
+func TestDirectory(t *testing.T) {
+	h := system(t)
+	for _, mode := range []fs.FileMode{0o755, 0o700} {
+		if err := h.Directory("/a/b", mode, own(t)); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(h.Path("/a/b")); err != nil || info.Mode() != fs.ModeDir|mode {
+			t.Errorf("mode %v, %v, want %v", info.Mode(), err, mode)
+		}
+	}
+	foreign := own(t)
+	foreign.UID++
+	h.Chown = func(string, host.Owner) error { return fs.ErrPermission }
+	if err := h.Directory("/a/b", 0o700, foreign); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "/a/b") {
+		t.Errorf("error %v, want one about /a/b", err)
+	}
+}
+
+func TestReadAndRemoveWhatIsMissing(t *testing.T) {
+	h := system(t)
+	if content, err := h.ReadFile("/none"); content != nil || err != nil {
+		t.Errorf("ReadFile = %q, %v, want nothing", content, err)
+	}
+	if removed, err := h.Remove("/none"); removed || err != nil {
+		t.Errorf("Remove = %v, %v, want false", removed, err)
+	}
+}
+
+func TestRun(t *testing.T) {
+	t.Setenv("SECRET", "in the environment")
+	h := system(t)
+	out, err := h.Run(t.Context(), host.Command{
+		Args: []string{"sh", "-c", `cat; echo "$A${SECRET-none}"; echo noise >&2`}, Env: []string{"A=b"}, Stdin: strings.NewReader("in "), As: as(t),
+	})
+	if out != "in bnone\n" || err != nil {
+		t.Errorf("Run = %q, %v", out, err)
+	}
+	_, err = h.Run(t.Context(), host.Command{Args: []string{"sh", "-c", "echo first; echo why >&2; exit 3"}})
+	exit, ok := errors.AsType[*host.ExitError](err)
+	if !ok || exit.Status != 3 || !strings.Contains(err.Error(), "why") || !strings.Contains(err.Error(), "first") {
+		t.Errorf("error %v, want status 3 and what was printed", err)
+	}
+	if _, err := h.Run(t.Context(), host.Command{Args: []string{"/no/such"}}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v, want that the program is missing", err)
+	}
+}
+
+func TestSleepEndsWithContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := system(t).Sleep(ctx, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+}
+
+func system(t *testing.T) *host.Host {
+	t.Helper()
+	h := host.System(t.Logf)
+	h.Root = t.TempDir()
+	return h
+}
+
+func own(t *testing.T) host.Owner {
+	t.Helper()
+	return host.Owner{UID: os.Getuid(), GID: os.Getgid()}
+}
+
+// as is a user that programs can run as: only root can choose.
+func as(t *testing.T) host.Owner {
+	t.Helper()
+	if os.Getuid() == 0 {
+		return host.Oneadmin()
+	}
+	return host.Owner{}
+}
