@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Directory makes a directory, or gives the one that is there the mode and the owner.
@@ -15,10 +17,11 @@ func (h *Host) Directory(path string, mode fs.FileMode, owner Owner) error {
 	if err := os.MkdirAll(at, mode); err != nil {
 		return fmt.Errorf("make directory %s: %w", path, err)
 	}
-	return h.attributes(path, mode, owner)
+	return h.Attributes(path, mode, owner)
 }
 
-func (h *Host) attributes(path string, mode fs.FileMode, owner Owner) error {
+// Attributes gives a file or directory a mode and an owner.
+func (h *Host) Attributes(path string, mode fs.FileMode, owner Owner) error {
 	at := h.Path(path)
 	info, err := os.Lstat(at)
 	if err != nil {
@@ -45,15 +48,15 @@ func (h *Host) attributes(path string, mode fs.FileMode, owner Owner) error {
 func (h *Host) WriteFile(path string, content []byte, mode fs.FileMode, owner Owner) error {
 	at := h.Path(path)
 	if has, err := os.ReadFile(at); err == nil && bytes.Equal(has, content) {
-		return h.attributes(path, mode, owner)
+		return h.Attributes(path, mode, owner)
 	}
-	if err := h.replace(at, content, mode, owner); err != nil {
+	if err := h.replace(at, content, mode, owner, (*os.File).Sync); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
 
-func (h *Host) replace(at string, content []byte, mode fs.FileMode, owner Owner) (err error) {
+func (h *Host) replace(at string, content []byte, mode fs.FileMode, owner Owner, sync func(*os.File) error) (err error) {
 	temporary, err := os.CreateTemp(filepath.Dir(at), "."+filepath.Base(at)+".*.new")
 	if err != nil {
 		return err
@@ -64,7 +67,7 @@ func (h *Host) replace(at string, content []byte, mode fs.FileMode, owner Owner)
 		}
 	}()
 	_, err = temporary.Write(content)
-	if err = errors.Join(err, temporary.Chmod(mode), temporary.Sync(), temporary.Close()); err != nil {
+	if err = errors.Join(err, temporary.Chmod(mode), sync(temporary), temporary.Close()); err != nil {
 		return err
 	}
 	if err := h.Chown(temporary.Name(), owner); err != nil {
@@ -89,4 +92,86 @@ func (h *Host) Remove(path string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Edit changes the content of a file and keeps its mode and owner.
+func (h *Host) Edit(path string, edit func(content []byte) ([]byte, error)) error {
+	content, err := os.ReadFile(h.Path(path))
+	if err != nil {
+		return err
+	}
+	edited, err := edit(content)
+	if err != nil || bytes.Equal(content, edited) {
+		return err
+	}
+	info, err := os.Stat(h.Path(path))
+	if err != nil {
+		return err
+	}
+	owner, err := h.OwnerOf(h.Path(path))
+	if err != nil {
+		return err
+	}
+	return h.WriteFile(path, edited, info.Mode().Perm(), owner)
+}
+
+// Copy copies a file or a link with its mode, in one step, to a place in a directory that may have to be made. It does not wait for the
+// disk, which would take seconds with many files: Flush does, once for all.
+func (h *Host) Copy(from, to string, owner Owner) error {
+	info, err := os.Lstat(h.Path(from))
+	if err != nil {
+		return err
+	}
+	if err := h.parents(filepath.Dir(to), owner); err != nil {
+		return err
+	}
+	if info.Mode().Type() == fs.ModeSymlink {
+		return h.copyLink(from, to, owner)
+	}
+	content, err := os.ReadFile(h.Path(from))
+	if err != nil {
+		return err
+	}
+	if err := h.replace(h.Path(to), content, info.Mode().Perm(), owner, func(*os.File) error { return nil }); err != nil {
+		return fmt.Errorf("copy %s to %s: %w", from, to, err)
+	}
+	return nil
+}
+
+// Flush waits until all that was written to the file system of a directory is on the disk.
+func (h *Host) Flush(dir string) error {
+	f, err := os.Open(h.Path(dir))
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
+}
+
+func (h *Host) copyLink(from, to string, owner Owner) error {
+	target, err := os.Readlink(h.Path(from))
+	if err != nil {
+		return err
+	}
+	if has, err := os.Readlink(h.Path(to)); err == nil && has == target {
+		return nil
+	}
+	part := h.Path(to) + ".new"
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := errors.Join(os.Symlink(target, part), h.Chown(part, owner)); err != nil {
+		return err
+	}
+	return os.Rename(part, h.Path(to))
+}
+
+// parents makes the directories of a path that are missing.
+func (h *Host) parents(dir string, owner Owner) error {
+	if _, err := os.Stat(h.Path(dir)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := h.parents(filepath.Dir(dir), owner); err != nil {
+		return err
+	}
+	return h.Directory(dir, 0o755, owner)
 }

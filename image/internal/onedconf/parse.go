@@ -42,6 +42,9 @@ func Parse(name, text string) (*File, error) {
 // String is the text of the file with all edits.
 func (f *File) String() string { return f.text }
 
+// Empty tells whether the file has no attribute, but comments at most.
+func (f *File) Empty() bool { return len(f.attributes) == 0 }
+
 type parser struct {
 	name, text string
 	at         int

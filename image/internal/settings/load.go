@@ -98,6 +98,8 @@ func (r *reader) oneadminPassword() string {
 	switch {
 	case strings.ContainsAny(password, " \t"):
 		r.errs = append(r.errs, fmt.Errorf("%sONEADMIN_PASSWORD has a blank in it, which OpenNebula forbids: choose another", prefix))
+	case len(password) > 256:
+		r.errs = append(r.errs, fmt.Errorf("%sONEADMIN_PASSWORD has %d bytes, and OpenNebula takes 256: choose a shorter one", prefix, len(password)))
 	case password == "opennebula":
 		r.errs = append(r.errs, fmt.Errorf("%sONEADMIN_PASSWORD is the one that is in all manuals: choose another, or none to have one made",
 			prefix))

@@ -126,6 +126,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"database name", append(mysql, "OPENNEBULA_DB_NAME=a;b"), []string{"OPENNEBULA_DB_NAME", `"a;b"`}},
 		{"database wait", []string{"OPENNEBULA_DB_WAIT=90"}, []string{"OPENNEBULA_DB_WAIT", `"90"`, "5m"}},
 		{"manual's password", []string{"OPENNEBULA_ONEADMIN_PASSWORD=opennebula"}, []string{"OPENNEBULA_ONEADMIN_PASSWORD", "choose another"}},
+		{"long password", []string{"OPENNEBULA_ONEADMIN_PASSWORD=" + strings.Repeat("x", 257)}, []string{"OPENNEBULA_ONEADMIN_PASSWORD", "257 bytes"}},
 		{"both", []string{"OPENNEBULA_ONEADMIN_PASSWORD=a", "OPENNEBULA_ONEADMIN_PASSWORD_FILE=/b"}, []string{"both set"}},
 		{"file missing", []string{"OPENNEBULA_ONEADMIN_PASSWORD_FILE=/no/such"}, []string{"OPENNEBULA_ONEADMIN_PASSWORD_FILE", `"/no/such"`, "mounted"}},
 		{"file empty", []string{"OPENNEBULA_ONEADMIN_PASSWORD_FILE=/dev/null"}, []string{"OPENNEBULA_ONEADMIN_PASSWORD_FILE", "empty"}},

@@ -1,0 +1,126 @@
+package startup
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+const serverName = "serveradmin"
+
+// Ids of the users that oned makes at its first boot.
+const (
+	adminID  = 0
+	serverID = 1
+)
+
+// serviceFiles are what services log in to oned with: all have the one secret of serveradmin.
+func (s *Start) serviceFiles() []string {
+	files := []string{authDir + "/sunstone_auth", authDir + "/oneflow_auth", authDir + "/onegate_auth"}
+	if !s.version.LessThan(semver.New(7, 2, 0, "", "")) {
+		files = append(files, authDir+"/oneform_auth")
+	}
+	if !s.version.LessThan(semver.New(7, 4, 0, "", "")) {
+		files = append(files, authDir+"/oneks_auth")
+	}
+	return files
+}
+
+// accounts brings the auth files and the database together. While the database is empty there must be no file of serveradmin's: oned
+// writes them, and ends when it finds one. Once it has written them it never does again, so then they are kept, and restored when lost.
+func (s *Start) accounts(ctx context.Context) error {
+	tables, err := s.database.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(tables, "user_pool") {
+		return s.clearServiceFiles()
+	}
+	if slave, err := s.isSlave(); err != nil || slave {
+		return err
+	}
+	password, err := s.readAuth(oneAuth, adminName)
+	if err != nil {
+		return err
+	}
+	if err := s.setPassword(ctx, adminID, "core", password); err != nil {
+		return err
+	}
+	secret, err := s.serviceSecret()
+	if err != nil {
+		return err
+	}
+	for _, file := range s.serviceFiles() {
+		if err := s.writeAuth(file, serverName, secret); err != nil {
+			return err
+		}
+	}
+	return s.setPassword(ctx, serverID, "server_cipher", secret)
+}
+
+func (s *Start) clearServiceFiles() error {
+	for _, file := range s.serviceFiles() {
+		removed, err := s.host.Remove(file)
+		if err != nil {
+			return err
+		}
+		if removed {
+			s.host.Log("removed %s: it is of another database, and oned would not start with it", file)
+		}
+	}
+	return nil
+}
+
+// serviceSecret returns the secret in the first of the files that has one, or a new one when all are lost.
+func (s *Start) serviceSecret() (string, error) {
+	for _, file := range s.serviceFiles() {
+		if secret, err := s.readAuth(file, serverName); err != nil || secret != "" {
+			return secret, err
+		}
+	}
+	s.host.Log("the files that services log in with are lost: giving %s a new secret", serverName)
+	return s.newSecret()
+}
+
+var (
+	passwordElement = regexp.MustCompile(`<PASSWORD>([0-9a-f]{64})</PASSWORD>`)
+	driverElement   = regexp.MustCompile(`<AUTH_DRIVER>([^<]*)</AUTH_DRIVER>`)
+)
+
+// setPassword gives a user a password in the database, unless it is that already. It is done in one statement and while oned does not
+// run, so that there is no moment at which a password is in the file and not in the database that a later start would not mend.
+func (s *Start) setPassword(ctx context.Context, id int, driver, password string) error {
+	body, err := s.database.Query(ctx, fmt.Sprintf("SELECT body FROM user_pool WHERE oid = %d", id))
+	if err != nil {
+		return err
+	}
+	has, with := passwordElement.FindStringSubmatch(body), driverElement.FindStringSubmatch(body)
+	switch {
+	case body == "":
+		s.host.Log("there is no user %d in the database: somebody has removed it; leaving it so", id)
+		return nil
+	case with != nil && with[1] != driver:
+		s.host.Log("user %d logs in by %s, not by %s: leaving its password alone", id, with[1], driver)
+		return nil
+	case has == nil || with == nil:
+		return fmt.Errorf("user %d in the database has no password of a form that is known: set it with oneuser passwd %d", id, id)
+	case has[1] == hash(password):
+		return nil
+	}
+	if server, err := s.federation("SERVER_ID"); err != nil {
+		return err
+	} else if server != "" && server != "-1" {
+		// The other servers would not hear of it.
+		s.host.Log("the password of user %d was changed, but this is one server of several: run oneuser passwd %d on the leader", id, id)
+		return nil
+	}
+	statement := fmt.Sprintf("UPDATE user_pool SET body = REPLACE(body, '%s', '<PASSWORD>%s</PASSWORD>') WHERE oid = %d", has[0], hash(password), id)
+	if _, err := s.database.Query(ctx, statement); err != nil {
+		return fmt.Errorf("change the password of user %d: %w", id, err)
+	}
+	s.host.Log("changed the password of user %d in the database", id)
+	return nil
+}

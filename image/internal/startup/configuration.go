@@ -1,0 +1,289 @@
+package startup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"opennebula-kube/image/internal/host"
+	"opennebula-kube/image/internal/onedconf"
+	"opennebula-kube/image/internal/settings"
+	"opennebula-kube/image/internal/yamlconf"
+)
+
+// Configuration files.
+const (
+	onedConf     = configDir + "/oned.conf"
+	monitordConf = configDir + "/monitord.conf"
+	fireedgeConf = configDir + "/fireedge-server.conf"
+	oneflowConf  = configDir + "/oneflow-server.conf"
+	onegateConf  = configDir + "/onegate-server.conf"
+	networkConf  = driverDir + "/etc/vnm/OpenNebulaNetwork.conf"
+)
+
+// configuration brings the settings into the files in /etc/one.
+func (s *Start) configuration(context.Context) error {
+	if err := s.fillConfigDir(); err != nil {
+		return err
+	}
+	// The password of the database goes into it.
+	if err := s.host.Attributes(onedConf, 0o640, host.Owner{GID: host.Oneadmin().GID}); err != nil {
+		return err
+	}
+	for path, edit := range map[string]func(*onedconf.File) error{onedConf: s.editOned, monitordConf: s.editMonitord} {
+		if err := s.editOnedSyntax(path, edit); err != nil {
+			return err
+		}
+	}
+	for path, edit := range map[string]func(*yamlFile){
+		fireedgeConf: s.editFireEdge, oneflowConf: s.editOneFlow, onegateConf: s.editOneGate,
+	} {
+		if err := s.editYAML(path, edit); err != nil {
+			return err
+		}
+	}
+	return s.override(func(file string) bool { return !strings.HasPrefix(file, driverDir) })
+}
+
+// fillConfigDir puts files that /etc/one lacks there: on a read-only root file system it is a mount, empty at first.
+func (s *Start) fillConfigDir() error {
+	return s.eachFile(sharedDir+"/etc", func(name string) error {
+		if target := filepath.Join(configDir, name); !s.exists(target) {
+			owner, err := s.host.OwnerOf(s.host.Path(filepath.Join(sharedDir, "etc", name)))
+			if err != nil {
+				return err
+			}
+			return s.host.Copy(filepath.Join(sharedDir, "etc", name), target, owner)
+		}
+		return nil
+	})
+}
+
+// driverConfiguration brings the settings into the files of the drivers, which are on the volume.
+func (s *Start) driverConfiguration(context.Context) error {
+	if s.settings.TProxy != nil {
+		if err := s.editYAML(networkConf, func(f *yamlFile) { f.set(s.settings.TProxy, ":tproxy") }); err != nil {
+			return err
+		}
+	}
+	return s.override(func(file string) bool { return strings.HasPrefix(file, driverDir) })
+}
+
+func (s *Start) editOned(f *onedconf.File) error {
+	db := s.settings.Database
+	members := []onedconf.Pair{{Name: "BACKEND", Value: "sqlite"}, {Name: "TIMEOUT", Value: "2500"}}
+	if db.Backend == settings.MySQL {
+		members = []onedconf.Pair{
+			{Name: "BACKEND", Value: "mysql"}, {Name: "SERVER", Value: db.Host}, {Name: "PORT", Value: strconv.Itoa(db.Port)},
+			{Name: "USER", Value: db.User}, {Name: "PASSWD", Value: db.Password}, {Name: "DB_NAME", Value: db.Name},
+			{Name: "CONNECTIONS", Value: strconv.Itoa(db.Connections)}, {Name: "COMPARE_BINARY", Value: "no"},
+		}
+	}
+	name, err := s.hostname()
+	if err != nil {
+		return err
+	}
+	errs := []error{
+		f.SetList("DB", members),
+		f.Set(onedconf.Key{Name: "HOSTNAME"}, name),
+		f.Set(onedconf.Key{Name: "LOG", Member: "DEBUG_LEVEL"}, strconv.Itoa(s.settings.LogLevel)),
+	}
+	if s.ipv6Only() {
+		errs = append(errs, f.Set(onedconf.Key{Name: "LISTEN_ADDRESS"}, "::"))
+	}
+	if endpoint := s.settings.OneGateEndpoint; endpoint != "" {
+		errs = append(errs, f.Set(onedconf.Key{Name: "ONEGATE_ENDPOINT"}, endpoint))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Start) editMonitord(f *onedconf.File) error {
+	errs := []error{
+		f.Set(onedconf.Key{Name: "NETWORK", Member: "MONITOR_ADDRESS"}, s.settings.MonitorAddress),
+		f.Set(onedconf.Key{Name: "LOG", Member: "DEBUG_LEVEL"}, strconv.Itoa(s.settings.LogLevel)),
+	}
+	if !s.hasIPv6() {
+		// onemonitord cannot bind to :: then.
+		errs = append(errs, f.Set(onedconf.Key{Name: "NETWORK", Member: "ADDRESS"}, "0.0.0.0"))
+	}
+	return errors.Join(errs...)
+}
+
+// Ports that the servers have by default.
+const (
+	fireedgePort = 2616
+	oneflowPort  = 2474
+	onegatePort  = 5030
+)
+
+func (s *Start) editFireEdge(f *yamlFile) {
+	listen := s.listen(s.settings.FireEdge, fireedgePort)
+	f.set(listen.Address, "host")
+	f.set(listen.Port, "port")
+	f.set(s.oneflowURL(), "oneflow_server")
+	level := s.settings.LogLevel
+	if level > 2 {
+		// FireEdge counts as its logging library does: 5 is debug.
+		level = 5
+	}
+	f.set(level, "debug_level")
+}
+
+func (s *Start) editOneFlow(f *yamlFile) {
+	listen := s.listen(s.settings.OneFlow, oneflowPort)
+	f.set(listen.Address, ":host")
+	f.set(listen.Port, ":port")
+	f.set(min(s.settings.LogLevel, 3), ":log", ":level")
+}
+
+func (s *Start) editOneGate(f *yamlFile) {
+	listen := s.listen(s.settings.OneGate, onegatePort)
+	switch {
+	case f.has(":server"): // from 7.3.80 on
+		f.set(listen.Address, ":server", ":bind")
+		f.set(listen.Port, ":server", ":port")
+	case f.has(":host"):
+		f.set(listen.Address, ":host")
+		f.set(listen.Port, ":port")
+	default:
+		f.fail(fmt.Errorf("%s: neither :server nor :host is in it: restore the file that OpenNebula %s has", f.path, s.version))
+	}
+	f.set(s.oneflowURL(), ":oneflow_server")
+	f.set(min(s.settings.LogLevel, 3), ":log", ":level")
+}
+
+// oneflowURL is how the other servers of the container reach OneFlow.
+func (s *Start) oneflowURL() string {
+	listen := s.listen(s.settings.OneFlow, oneflowPort)
+	if address := net.ParseIP(listen.Address); address.IsUnspecified() || address.IsLoopback() {
+		listen.Address = "localhost"
+	}
+	return "http://" + net.JoinHostPort(listen.Address, strconv.Itoa(listen.Port))
+}
+
+// listen fills in what was not set: OneFlow and OneGate as installed listen on loopback only, where nobody outside reaches them.
+func (s *Start) listen(l settings.Listen, port int) settings.Listen {
+	if l.Port == 0 {
+		l.Port = port
+	}
+	if l.Address == "" {
+		l.Address = "0.0.0.0"
+		if s.ipv6Only() {
+			l.Address = "::"
+		}
+	}
+	return l
+}
+
+// override applies the settings for single keys to those files that the filter takes.
+func (s *Start) override(filter func(file string) bool) error {
+	for _, o := range s.settings.Overrides {
+		if !filter(o.File) {
+			continue
+		}
+		if err := s.overrideOne(o); err != nil {
+			return fmt.Errorf("OPENNEBULA_CONFIG: %s %s: %w", o.File, o.Key, err)
+		}
+	}
+	return nil
+}
+
+func (s *Start) overrideOne(o settings.Override) error {
+	content, err := s.host.ReadFile(o.File)
+	if err != nil {
+		return err
+	}
+	if content == nil {
+		return errors.New("there is no such file")
+	}
+	// The syntax shows in the content: no YAML file consists of NAME = value.
+	if f, err := onedconf.Parse(o.File, string(content)); err == nil && !f.Empty() {
+		key, err := onedconf.ParseKey(o.Key)
+		if err != nil {
+			return err
+		}
+		return s.editOnedSyntax(o.File, func(f *onedconf.File) error { return f.Set(key, strings.Trim(o.Value, `"`)) })
+	}
+	var value any
+	if err := yaml.Unmarshal([]byte(o.Value), &value); err != nil {
+		return fmt.Errorf("the value %q is no YAML: %w", o.Value, err)
+	}
+	return s.editYAML(o.File, func(f *yamlFile) { f.set(value, strings.Split(o.Key, "/")...) })
+}
+
+func (s *Start) editOnedSyntax(path string, edit func(*onedconf.File) error) error {
+	return s.host.Edit(path, func(content []byte) ([]byte, error) {
+		f, err := onedconf.Parse(path, string(content))
+		if err != nil {
+			return nil, err
+		}
+		if err := edit(f); err != nil {
+			return nil, err
+		}
+		return []byte(f.String()), nil
+	})
+}
+
+func (s *Start) editYAML(path string, edit func(*yamlFile)) error {
+	return s.host.Edit(path, func(content []byte) ([]byte, error) {
+		f := &yamlFile{path: path, content: content}
+		edit(f)
+		return f.content, f.err
+	})
+}
+
+// yamlFile is a file while it is edited. After the first error it stays as it is.
+type yamlFile struct {
+	path    string
+	content []byte
+	err     error
+}
+
+func (f *yamlFile) fail(err error) {
+	if f.err == nil {
+		f.err = err
+	}
+}
+
+func (f *yamlFile) set(value any, path ...string) {
+	if f.err != nil {
+		return
+	}
+	edited, err := yamlconf.Set(f.path, f.content, path, value)
+	if err != nil {
+		f.fail(err)
+		return
+	}
+	f.content = edited
+}
+
+func (f *yamlFile) has(path ...string) bool {
+	var value any
+	ok, err := yamlconf.Get(f.path, f.content, path, &value)
+	if err != nil {
+		f.fail(err)
+	}
+	return ok
+}
+
+// eachFile calls a function with the path, relative to a directory, of all files and links below it.
+func (s *Start) eachFile(dir string, call func(name string) error) error {
+	root := s.host.Path(dir)
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		return call(name)
+	})
+}

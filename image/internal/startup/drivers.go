@@ -1,0 +1,183 @@
+package startup
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"opennebula-kube/image/internal/host"
+)
+
+const (
+	// installedDrivers are the drivers of the image's OpenNebula.
+	installedDrivers = sharedDir + "/remotes"
+	// manifestFile has what start-up put on the volume the last time: it tells files of an older OpenNebula from local ones.
+	manifestFile = ownDir + "/drivers.json"
+	// replacedDir keeps files that somebody had changed and that a newer version replaced.
+	replacedDir = backupDir + "/drivers"
+)
+
+// manifest is the sum of each file by its path below the drivers' directory.
+type manifest map[string]string
+
+// drivers makes the drivers on the volume those of the image. remotes is code as well as configuration: a volume that keeps the code of
+// an older version runs it against the new oned. What is in remotes/etc, and what somebody has added, stays.
+func (s *Start) drivers(context.Context) error {
+	before, err := s.readManifest()
+	if err != nil {
+		return err
+	}
+	installed, err := s.sums(installedDrivers)
+	if err != nil {
+		return fmt.Errorf("read the drivers of the image: %w", err)
+	}
+	if err := s.host.Directory(driverDir, 0o755, host.Oneadmin()); err != nil {
+		return err
+	}
+	// Outside of the drivers: those run all that is in some of their directories.
+	r := refresher{start: s, aside: replacedDir + "/" + s.host.Now().UTC().Format("20060102T150405Z")}
+	for _, name := range slices.Sorted(maps.Keys(installed)) {
+		if err := r.refresh(name, installed[name], before[name]); err != nil {
+			return explain(err)
+		}
+	}
+	r.report()
+	if err := s.removeOld(before, installed); err != nil {
+		return err
+	}
+	if maps.Equal(before, installed) {
+		return nil
+	}
+	// A file that does not get to the disk while the manifest does would be taken for a local change.
+	if err := s.host.Flush(driverDir); err != nil {
+		return err
+	}
+	return s.writeManifest(installed)
+}
+
+// refresher brings files on the volume to what is installed and remembers which of them somebody had changed.
+type refresher struct {
+	start *Start
+	// aside is the directory for copies of changed files that are replaced.
+	aside           string
+	kept, exchanged []string
+}
+
+// refresh brings one file to what is installed. was is the sum of what start-up wrote the last time, "" for nothing.
+func (r *refresher) refresh(name, want, was string) error {
+	h, target := r.start.host, filepath.Join(driverDir, name)
+	has, err := r.start.sum(target)
+	if err != nil {
+		return err
+	}
+	switch {
+	case has == want, has != "" && isConfiguration(name):
+		return nil
+	case has != "" && want == was:
+		r.kept = append(r.kept, name)
+		return nil
+	case has != "" && has != was:
+		if err := h.Copy(target, filepath.Join(r.aside, name), host.Oneadmin()); err != nil {
+			return err
+		}
+		r.exchanged = append(r.exchanged, name)
+	}
+	return h.Copy(filepath.Join(installedDrivers, name), target, host.Oneadmin())
+}
+
+func (r *refresher) report() {
+	if len(r.kept) > 0 {
+		r.start.host.Log("drivers that differ from OpenNebula's because somebody changed them, kept: %s", strings.Join(r.kept, ", "))
+	}
+	if len(r.exchanged) > 0 {
+		r.start.host.Log("drivers that somebody had changed, or that are of unknown origin, replaced by those of OpenNebula %s (copies are in %s): %s",
+			r.start.version, r.aside, strings.Join(r.exchanged, ", "))
+	}
+}
+
+// removeOld removes files that the image no longer has, if nobody has changed them, and names those that are not OpenNebula's.
+func (s *Start) removeOld(before, installed manifest) error {
+	var local []string
+	err := s.eachFile(driverDir, func(name string) error {
+		if _, ok := installed[name]; ok || isConfiguration(name) {
+			return nil
+		}
+		has, err := s.sum(filepath.Join(driverDir, name))
+		if err != nil {
+			return err
+		}
+		if before[name] == "" || before[name] != has {
+			local = append(local, name)
+			return nil
+		}
+		_, err = s.host.Remove(filepath.Join(driverDir, name))
+		return err
+	})
+	if len(local) > 0 {
+		s.host.Log("drivers that are not of OpenNebula %s, kept: %s", s.version, strings.Join(local, ", "))
+	}
+	return err
+}
+
+func isConfiguration(name string) bool { return strings.HasPrefix(name, "etc/") }
+
+func (s *Start) sums(dir string) (manifest, error) {
+	all := make(manifest)
+	err := s.eachFile(dir, func(name string) error {
+		sum, err := s.sum(filepath.Join(dir, name))
+		all[name] = sum
+		return err
+	})
+	return all, err
+}
+
+// sum is a digest of what is at a path, and of its mode; "" when there is nothing.
+func (s *Start) sum(path string) (string, error) {
+	at := s.host.Path(path)
+	info, err := os.Lstat(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if info.Mode().Type() == fs.ModeSymlink {
+		target, err := os.Readlink(at)
+		return "link " + target, err
+	}
+	content, err := os.ReadFile(at)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(content)
+	return fmt.Sprintf("%o %s", info.Mode().Perm(), hex.EncodeToString(sum[:])), nil
+}
+
+func (s *Start) readManifest() (manifest, error) {
+	content, err := s.host.ReadFile(manifestFile)
+	if err != nil || content == nil {
+		return nil, err
+	}
+	var m manifest
+	if err := json.Unmarshal(content, &m); err != nil {
+		return nil, fmt.Errorf("read %s: %w; remove it: local changes to drivers are not recognised once, then", manifestFile, err)
+	}
+	return m, nil
+}
+
+func (s *Start) writeManifest(m manifest) error {
+	content, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	return s.host.WriteFile(manifestFile, append(content, '\n'), 0o600, host.Oneadmin())
+}

@@ -1,0 +1,304 @@
+package startup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+
+	"opennebula-kube/image/internal/host"
+	"opennebula-kube/image/internal/settings"
+)
+
+// machine is a container in a directory, with OpenNebula's programs in Go. sqlite3 and ssh-keygen are the real ones.
+type machine struct {
+	t        *testing.T
+	host     *host.Host
+	settings settings.Settings
+	now      time.Time
+	// owners of files by their inode: tests need no root.
+	owners map[uint64]host.Owner
+	log    []string
+	// call counts what start-up does to the outside; after cut of them, if that is not negative, nothing is done any more.
+	call, cut int
+	// upgradeFails is what onedb upgrade prints when it fails.
+	upgradeFails string
+}
+
+var errCut = errors.New("cut off")
+
+func newMachine(t *testing.T, version string) *machine {
+	t.Helper()
+	for _, program := range []string{"sqlite3", "ssh-keygen"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%v: apt-get install sqlite3 openssh-client", err)
+		}
+	}
+	m := &machine{t: t, owners: make(map[uint64]host.Owner), now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), cut: -1}
+	m.settings = settings.Settings{
+		Database: settings.Database{Backend: settings.SQLite, Wait: time.Minute, Backups: 2}, OneadminPassword: "first", MonitorAddress: "auto",
+		LogLevel: 2,
+	}
+	m.host = host.System(func(format string, args ...any) {
+		m.log = append(m.log, fmt.Sprintf(format, args...))
+		t.Logf(format, args...)
+	})
+	m.host.Root = t.TempDir()
+	m.host.Now = func() time.Time { return m.now }
+	m.host.Sleep = func(_ context.Context, d time.Duration) error { m.now = m.now.Add(d); return nil }
+	m.host.Hostname = func() (string, error) { return "one-0", nil }
+	m.host.OwnerOf = func(path string) (host.Owner, error) {
+		inode, err := inodeOf(path)
+		return m.owners[inode], err
+	}
+	m.host.Chown = func(path string, o host.Owner) error {
+		if m.isCut() {
+			return errCut
+		}
+		inode, err := inodeOf(path)
+		m.owners[inode] = o
+		return err
+	}
+	run := m.host.Run
+	m.host.Run = func(ctx context.Context, c host.Command) (string, error) {
+		if m.isCut() {
+			return "", errCut
+		}
+		if c.Args[0] == "onedb" {
+			return m.onedb(ctx, c.Args[1:])
+		}
+		if i := slices.Index(c.Args, "rsa"); i >= 0 {
+			// Such a key takes half a second.
+			c.Args[i] = "ed25519"
+		}
+		c.As = host.Owner{UID: os.Getuid(), GID: os.Getgid()}
+		return run(ctx, c)
+	}
+	m.install(version)
+	m.write("/etc/hosts", "127.0.0.1 localhost\n10.0.0.7 one-0.one.default.svc.cluster.local one-0\n")
+	return m
+}
+
+// isCut tells that the power is off.
+func (m *machine) isCut() bool {
+	m.call++
+	return m.cut >= 0 && m.call > m.cut
+}
+
+func inodeOf(path string) (uint64, error) {
+	var stat syscall.Stat_t
+	if err := syscall.Lstat(path, &stat); err != nil {
+		return 0, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return stat.Ino, nil
+}
+
+func (m *machine) owner(path string) host.Owner {
+	m.t.Helper()
+	inode, err := inodeOf(path)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return m.owners[inode]
+}
+
+// install puts the image of a version in the place of the one that there is; the volume stays.
+func (m *machine) install(version string) {
+	m.t.Helper()
+	for _, dir := range []string{sharedDir, configDir} {
+		if err := os.RemoveAll(m.host.Path(dir)); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	m.write(sharedDir+"/VERSION", version+"\n")
+	for name, content := range configFiles(version) {
+		m.write(sharedDir+"/etc/"+name, content)
+	}
+	for name, content := range map[string]string{
+		"VERSION": version + "\n", "im/probe.rb": "probe of " + version, "im/same.rb": "same", "etc/vnm/OpenNebulaNetwork.conf": networkConfText,
+		"only-" + version: "x",
+	} {
+		m.write(installedDrivers+"/"+name, content)
+	}
+}
+
+func (m *machine) write(path, content string) {
+	m.t.Helper()
+	at := m.host.Path(path)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(content), 0o600)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) read(path string) string {
+	m.t.Helper()
+	content, err := os.ReadFile(m.host.Path(path))
+	if err != nil {
+		m.t.Error(err)
+	}
+	return string(content)
+}
+
+func (m *machine) start() error {
+	m.t.Helper()
+	s, err := New(m.host, m.settings, strings.NewReader(strings.Repeat("random bytes that are no longer so ", 10)))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return s.Run(m.t.Context())
+}
+
+// boot starts the container, and oned in it.
+func (m *machine) boot() {
+	m.t.Helper()
+	if err := m.start(); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := m.oned(); err != nil {
+		m.t.Fatalf("oned does not start: %v", err)
+	}
+}
+
+func (m *machine) version() *semver.Version {
+	return semver.MustParse(strings.TrimSpace(m.read(sharedDir + "/VERSION")))
+}
+
+func (m *machine) schema() string {
+	return fmt.Sprintf("%d.%d.0", m.version().Major(), m.version().Minor())
+}
+
+func (m *machine) sql(statements string) string {
+	m.t.Helper()
+	cmd := exec.Command("sqlite3", m.host.Path("/var/lib/one/one.db"), "PRAGMA synchronous = OFF", statements)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		m.t.Fatalf("%s: %v: %s", statements, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+const (
+	createTables = `CREATE TABLE pool_control (tablename TEXT PRIMARY KEY, last_oid INTEGER);
+		CREATE TABLE IF NOT EXISTS host_pool (oid INTEGER PRIMARY KEY);
+		CREATE TABLE IF NOT EXISTS user_pool (oid INTEGER PRIMARY KEY, name TEXT, body TEXT);
+		CREATE TABLE db_versioning (version TEXT);`
+	insertUser = `INSERT INTO user_pool VALUES (%d, '%s', '<USER><ID>%[1]d</ID><NAME>%[2]s</NAME><PASSWORD>%[4]s</PASSWORD>` +
+		`<AUTH_DRIVER>%[3]s</AUTH_DRIVER></USER>');`
+)
+
+// oned starts as oned does: on an empty database it makes tables, auth files and users; on a filled one it needs what it made then.
+func (m *machine) oned() error {
+	m.t.Helper()
+	auth := strings.TrimSpace(m.read(oneAuth))
+	name, password, _ := strings.Cut(auth, ":")
+	s := Start{version: m.version()}
+	if m.sql("SELECT COUNT(*) FROM sqlite_master WHERE name = 'db_versioning'") == "0" {
+		m.sql(createTables + "INSERT INTO db_versioning VALUES ('" + m.schema() + "')")
+	}
+	if has := m.sql("SELECT version FROM db_versioning"); has != m.schema() {
+		return fmt.Errorf("the schema is %s", has)
+	}
+	if m.sql("SELECT COUNT(*) FROM user_pool WHERE oid = 0") == "0" {
+		for _, file := range s.serviceFiles() {
+			if _, err := os.Stat(m.host.Path(file)); err == nil {
+				return fmt.Errorf("password file %s already exists", file)
+			}
+			m.write(file, "serveradmin:secret\n")
+		}
+		m.sql(fmt.Sprintf(insertUser, 0, name, "core", hash(password)) + fmt.Sprintf(insertUser, 1, "serveradmin", "server_cipher", hash("secret")))
+	}
+	if has := m.sql("SELECT body FROM user_pool WHERE oid = 0"); !strings.Contains(has, hash(password)) {
+		return fmt.Errorf("the password in %s is not that of %s", oneAuth, has)
+	}
+	for _, file := range s.serviceFiles() {
+		_, secret, _ := strings.Cut(strings.TrimSpace(m.read(file)), ":")
+		if has := m.sql("SELECT body FROM user_pool WHERE oid = 1"); !strings.Contains(has, hash(secret)) {
+			return fmt.Errorf("the secret in %s is not that of %s", file, has)
+		}
+	}
+	return nil
+}
+
+// onedb is the tool, as far as start-up uses it. Its upgrade is made in two parts, and may be cut off between them.
+func (m *machine) onedb(_ context.Context, args []string) (string, error) {
+	fail := func(status int, said string) (string, error) {
+		return "", &host.ExitError{Args: args, Status: status, Output: said}
+	}
+	if m.sql("SELECT COUNT(*) FROM sqlite_master WHERE name = 'db_versioning'") == "0" {
+		return fail(1, "Database is not correctly bootstraped.")
+	}
+	has, want := semver.MustParse(m.sql("SELECT version FROM db_versioning")), semver.MustParse(m.schema())
+	switch {
+	case slices.Equal(args, []string{"version", "-v"}):
+		switch has.Compare(want) {
+		case -1:
+			return fail(2, "Update required.")
+		case 1:
+			return fail(3, "Source version is lower than DB version")
+		}
+		return "", nil
+	case slices.Equal(args, []string{"upgrade", "-v", "--no-backup"}):
+		// It fails when it finds its own half-done work.
+		m.sql("CREATE TABLE old_host_pool (oid INTEGER)")
+		if m.isCut() {
+			return "", errCut
+		}
+		if m.upgradeFails != "" {
+			return fail(255, m.upgradeFails)
+		}
+		m.sql("DROP TABLE old_host_pool; UPDATE db_versioning SET version = '" + want.String() + "'")
+		return "", nil
+	case len(args) == 4 && args[0] == "fsck":
+		return "", os.WriteFile(args[3], []byte("backup"), 0o600)
+	}
+	return fail(255, fmt.Sprintf("unknown arguments %q", args))
+}
+
+// volume is all that is on the volume and in the configuration, by path, with what it is.
+func (m *machine) volume() map[string]string {
+	m.t.Helper()
+	all := make(map[string]string)
+	for _, dir := range []string{stateDir, configDir} {
+		root := m.host.Path(dir)
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) && path == root {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			what := fmt.Sprintf("%v %v", info.Mode(), m.owner(path))
+			if info.Mode().IsRegular() && filepath.Base(path) != "one.db" {
+				content, err := os.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				what += " " + string(content)
+			}
+			all[strings.TrimPrefix(path, m.host.Root)] = what
+			return nil
+		})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	return all
+}
+
+func (m *machine) logged(want string) bool {
+	return slices.ContainsFunc(m.log, func(line string) bool { return strings.Contains(line, want) })
+}

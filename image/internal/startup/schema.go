@@ -1,0 +1,171 @@
+package startup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"opennebula-kube/image/internal/host"
+)
+
+// Exit statuses of onedb version -v besides 0, which is for a schema that the software works with.
+const (
+	schemaMissing = 1
+	schemaOlder   = 2
+	schemaNewer   = 3
+)
+
+const (
+	databaseBackupDir = backupDir + "/database"
+	// upgradeFile names the backup that was made before an upgrade. It is there for as long as the upgrade is not complete.
+	upgradeFile = ownDir + "/upgrade"
+)
+
+// schema upgrades a database of an older OpenNebula, and refuses one of a newer.
+func (s *Start) schema(ctx context.Context) error {
+	if err := s.undoUpgrade(ctx); err != nil {
+		return err
+	}
+	status, said, err := s.onedb(ctx, "version", "-v")
+	if err != nil {
+		return err
+	}
+	switch status {
+	case 0:
+		return s.finishUpgrade()
+	case schemaMissing:
+		return nil
+	case schemaOlder:
+		return s.upgrade(ctx)
+	case schemaNewer:
+		return fmt.Errorf("%s is of a newer OpenNebula than this one, %s: start an image of that version; nothing was changed\n%s",
+			s.database, s.version, said)
+	}
+	return fmt.Errorf("onedb version -v ended with status %d:\n%s", status, said)
+}
+
+// onedb runs the tool and returns its exit status and what it printed.
+func (s *Start) onedb(ctx context.Context, args ...string) (status int, said string, err error) {
+	said, err = s.host.Run(ctx, host.Command{Args: append([]string{"onedb"}, args...), As: host.Oneadmin()})
+	if exit, ok := errors.AsType[*host.ExitError](err); ok {
+		return exit.Status, exit.Output, nil
+	}
+	return 0, strings.TrimSpace(said), err
+}
+
+func (s *Start) upgrade(ctx context.Context) error {
+	backup, err := s.backup(ctx)
+	if err != nil {
+		return fmt.Errorf("back up %s before its upgrade: %w", s.database, explain(err))
+	}
+	if err := s.host.WriteFile(upgradeFile, []byte(backup+"\n"), 0o600, host.Oneadmin()); err != nil {
+		return err
+	}
+	s.host.Log("upgrading %s to OpenNebula %s; the backup is %s", s.database, s.version, backup)
+	status, said, err := s.onedb(ctx, "upgrade", "-v", "--no-backup")
+	if err != nil {
+		return err
+	}
+	if status != 0 {
+		return s.failedUpgrade(ctx, fmt.Sprintf("onedb upgrade ended with status %d:\n%s", status, said))
+	}
+	// The schema counts, not what the tool says of itself.
+	if status, said, err = s.onedb(ctx, "version", "-v"); err != nil {
+		return err
+	} else if status != 0 {
+		return s.failedUpgrade(ctx, fmt.Sprintf("after onedb upgrade, onedb version -v ends with status %d:\n%s", status, said))
+	}
+	if err := s.check(ctx, backup); err != nil {
+		return err
+	}
+	s.host.Log("upgraded %s", s.database)
+	return s.finishUpgrade()
+}
+
+// check has onedb look for inconsistencies and repair them. What it cannot repair has been there before: it is told, and no more.
+func (s *Start) check(ctx context.Context, backup string) error {
+	own := backup + ".fsck"
+	status, said, err := s.onedb(ctx, "fsck", "--force", "--backup", s.host.Path(own))
+	if err != nil {
+		return err
+	}
+	if status != 0 {
+		s.host.Log("onedb fsck ended with status %d:\n%s", status, said)
+	}
+	_, err = s.host.Remove(own)
+	return err
+}
+
+// backup writes a backup of the database, in a file that has its name only when it is whole.
+func (s *Start) backup(ctx context.Context) (string, error) {
+	if err := s.host.Directory(databaseBackupDir, 0o700, host.Oneadmin()); err != nil {
+		return "", err
+	}
+	path := databaseBackupDir + "/" + s.host.Now().UTC().Format("20060102T150405Z") + ".backup"
+	part := path + ".part"
+	if _, err := s.host.Remove(part); err != nil {
+		return "", err
+	}
+	if err := s.database.Backup(ctx, part); err != nil {
+		return "", err
+	}
+	if err := syncFile(s.host.Path(part)); err != nil {
+		return "", err
+	}
+	return path, os.Rename(s.host.Path(part), s.host.Path(path))
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// failedUpgrade puts the database back and returns the reason.
+func (s *Start) failedUpgrade(ctx context.Context, reason string) error {
+	if err := s.undoUpgrade(ctx); err != nil {
+		return fmt.Errorf("%s\nand the backup could not be restored: %w", reason, err)
+	}
+	return fmt.Errorf("%s\n%s is as it was before: start the image of its version, or mend what the message is about", reason, s.database)
+}
+
+// undoUpgrade restores the backup of an upgrade that did not come to its end, so that the next one begins with what the migrators expect.
+func (s *Start) undoUpgrade(ctx context.Context) error {
+	content, err := s.host.ReadFile(upgradeFile)
+	if err != nil || content == nil {
+		return err
+	}
+	backup := strings.TrimSpace(string(content))
+	s.host.Log("an upgrade of %s was cut off or failed: restoring %s", s.database, backup)
+	if err := s.database.Restore(ctx, backup); err != nil {
+		return fmt.Errorf("restore %s, as it was before an upgrade that was cut off: %w", backup, err)
+	}
+	_, err = s.host.Remove(upgradeFile)
+	return err
+}
+
+// finishUpgrade declares the upgrade complete and removes backups that are older than those to be kept.
+func (s *Start) finishUpgrade() error {
+	if _, err := s.host.Remove(upgradeFile); err != nil {
+		return err
+	}
+	found, err := filepath.Glob(s.host.Path(databaseBackupDir + "/*"))
+	if err != nil {
+		return err
+	}
+	// Their names sort by date.
+	slices.Sort(found)
+	for _, file := range found[:max(0, len(found)-s.settings.Database.Backups)] {
+		if _, err := s.host.Remove(path.Join(databaseBackupDir, filepath.Base(file))); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+// Package startup brings a container to where its services can be started: on an empty volume, on one that is in use, on one of an older
+// OpenNebula, and on one that an earlier start has left half-way. It is a list of steps, each of which may be run again at any time.
+package startup
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"opennebula-kube/image/internal/database"
+	"opennebula-kube/image/internal/host"
+	"opennebula-kube/image/internal/settings"
+)
+
+// Where things are.
+const (
+	configDir = "/etc/one"
+	stateDir  = "/var/lib/one"
+	authDir   = stateDir + "/.one"
+	sshDir    = stateDir + "/.ssh"
+	driverDir = stateDir + "/remotes"
+	// ownDir, on the volume, is for what start-up itself has to remember.
+	ownDir    = stateDir + "/.one-container"
+	backupDir = stateDir + "/backups"
+	// sharedDir has what the image's build has put aside: the configuration and the drivers as they were installed, and the version.
+	sharedDir = "/usr/share/one-container"
+)
+
+// Start is one start of the container.
+type Start struct {
+	host     *host.Host
+	settings settings.Settings
+	database database.Interface
+	random   io.Reader
+	version  *semver.Version
+}
+
+// New reads what the image is and returns a Start. random is where passwords come from.
+func New(h *host.Host, s settings.Settings, random io.Reader) (*Start, error) {
+	const file = sharedDir + "/VERSION"
+	content, err := h.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	version, err := semver.StrictNewVersion(strings.TrimSpace(string(content)))
+	if err != nil {
+		return nil, fmt.Errorf("read OpenNebula's version from %s: found %q: %w; build the image anew", file, content, err)
+	}
+	return &Start{host: h, settings: s, database: database.New(h, s.Database), random: random, version: version}, nil
+}
+
+type step struct {
+	// doing completes the sentence "failed to".
+	doing string
+	run   func(context.Context) error
+}
+
+// steps are in the order that they depend on each other. Nothing on the volume is changed to another version before the schema step
+// has found that the database can go with it.
+func (s *Start) steps() []step {
+	return []step{
+		{"prepare directories", s.directories},
+		{"write the configuration", s.configuration},
+		{"set up oneadmin's password", s.password},
+		{"set up SSH keys", s.sshKeys},
+		{"reach the database", s.reachDatabase},
+		{"undo a first boot that was cut off", s.firstBoot},
+		{"bring the database to the version of the software", s.schema},
+		{"set up the accounts in the database", s.accounts},
+		{"refresh the drivers on the volume", s.drivers},
+		{"write the configuration of the drivers", s.driverConfiguration},
+	}
+}
+
+// Run runs all steps.
+func (s *Start) Run(ctx context.Context) error {
+	for _, step := range s.steps() {
+		if err := step.run(ctx); err != nil {
+			return fmt.Errorf("failed to %s: %w", step.doing, err)
+		}
+	}
+	return nil
+}
+
+func (s *Start) reachDatabase(ctx context.Context) error {
+	return database.Wait(ctx, s.host, s.database, s.settings.Database.Wait)
+}

@@ -1,0 +1,368 @@
+package startup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"opennebula-kube/image/internal/host"
+)
+
+func TestFirstBootAndRestarts(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"7.0.1", "7.2.0", "7.4.0"} {
+		t.Run(version, func(t *testing.T) {
+			m := newMachine(t, version)
+			if err := m.start(); err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range []string{"sunstone_auth", "oneflow_auth", "onegate_auth", "oneform_auth", "oneks_auth"} {
+				if _, err := os.Stat(m.host.Path(authDir + "/" + file)); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("%s is there before oned's first start: it would refuse to start", file)
+				}
+			}
+			if err := m.oned(); err != nil {
+				t.Fatal(err)
+			}
+			m.boot()
+			before := m.volume()
+			for range 3 {
+				m.boot()
+			}
+			if diff := cmp.Diff(before, m.volume()); diff != "" {
+				t.Errorf("restarts changed (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDirectories(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.2.0")
+	for _, file := range stale() {
+		m.write(file, "")
+	}
+	m.boot()
+	for path, want := range map[string]fs.FileMode{
+		"/run/lock/one": 0o755, "/run/one": 0o750, "/run/one/ssh-socks": 0o700, "/var/log/one": 0o750, authDir: 0o700, sshDir: 0o700,
+	} {
+		info, err := os.Stat(m.host.Path(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != want || m.owner(m.host.Path(path)) != host.Oneadmin() {
+			t.Errorf("%s has mode %o and owner %v, want %o and oneadmin", path, got, m.owner(m.host.Path(path)), want)
+		}
+	}
+	for _, file := range stale() {
+		if _, err := os.Stat(m.host.Path(file)); err == nil {
+			t.Errorf("%s of an earlier container is still there", file)
+		}
+	}
+}
+
+func TestVolumeOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.2.0")
+	m.boot()
+	for inode := range m.owners {
+		m.owners[inode] = host.Owner{UID: 1000, GID: 1000}
+	}
+	m.boot()
+	for path := range m.volume() {
+		// The directory of sshd's host keys is root's.
+		if owner := m.owner(m.host.Path(path)); strings.HasPrefix(path, stateDir) && path != hostKeyDir && owner != host.Oneadmin() {
+			t.Errorf("%s belongs to %v", path, owner)
+		}
+	}
+	if !m.logged("belongs to user 1000, group 1000") {
+		t.Error("the log does not say so")
+	}
+
+	t.Run("that may not be changed", func(t *testing.T) {
+		m := newMachine(t, "7.2.0")
+		m.write(stateDir+"/file", "")
+		m.host.Chown = func(path string, _ host.Owner) error {
+			return &fs.PathError{Op: "lchown", Path: path, Err: fs.ErrPermission}
+		}
+		err := m.start()
+		for _, want := range []string{stateDir, "user and group 9869", "CHOWN"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v, want %q in it", err, want)
+			}
+		}
+	})
+}
+
+// TestCutOff ends start-up at every one of its effects in turn, as a power cut would, and wants the next start to complete.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		// prepare makes a machine with a volume that is to be started.
+		prepare func(t *testing.T) *machine
+	}{
+		{"first boot", func(t *testing.T) *machine { return newMachine(t, "7.2.0") }},
+		{"changed password", func(t *testing.T) *machine {
+			m := newMachine(t, "7.2.0")
+			m.boot()
+			m.settings.OneadminPassword = "second"
+			return m
+		}},
+		{"lost auth files", func(t *testing.T) *machine {
+			m := newMachine(t, "7.2.0")
+			m.boot()
+			if err := os.RemoveAll(m.host.Path(authDir)); err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}},
+		{"upgrade", func(t *testing.T) *machine {
+			m := newMachine(t, "7.0.1")
+			m.boot()
+			m.install("7.2.0")
+			return m
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			cut := 0
+			for ; ; cut++ {
+				m := c.prepare(t)
+				m.call, m.cut = 0, cut
+				err := m.start()
+				m.cut = -1
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, errCut) {
+					t.Fatalf("cut %d: %v", cut, err)
+				}
+				if err := m.start(); err != nil {
+					t.Errorf("the start after cut %d: %v", cut, err)
+				} else if err := m.oned(); err != nil {
+					t.Errorf("oned after cut %d: %v", cut, err)
+				}
+				if left, _ := filepath.Glob(m.host.Path(ownDir + "/upgrade")); len(left) > 0 {
+					t.Errorf("cut %d leaves %s", cut, left)
+				}
+			}
+			if cut < 8 {
+				t.Errorf("only %d places to cut at", cut)
+			}
+		})
+	}
+}
+
+func TestFirstBootOfOnedCutOff(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(m *machine){
+		"auth file only":     func(m *machine) { m.write(authDir+"/sunstone_auth", "") },
+		"some tables":        func(m *machine) { m.sql("CREATE TABLE pool_control (a)") },
+		"tables":             func(m *machine) { m.sql(createTables) },
+		"tables, auth files": func(m *machine) { m.sql(createTables); m.write(authDir+"/onegate_auth", "serveradmin:x\n") },
+		"oneadmin only": func(m *machine) {
+			m.sql(createTables + "INSERT INTO db_versioning VALUES ('7.2.0');" + fmt.Sprintf(insertUser, 0, "oneadmin", "core", hash("first")))
+			m.write(authDir+"/sunstone_auth", "serveradmin:x\n")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, "7.2.0")
+			if err := m.start(); err != nil {
+				t.Fatal(err)
+			}
+			leave(m)
+			m.boot()
+			m.boot()
+		})
+	}
+}
+
+func TestFilledDatabaseWithoutUsersIsKept(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.2.0")
+	m.boot()
+	m.sql("DELETE FROM user_pool; INSERT INTO host_pool VALUES (7)")
+	err := m.start()
+	if err == nil || !strings.Contains(err.Error(), "1 rows in host_pool") || !strings.Contains(err.Error(), "restore a backup") {
+		t.Errorf("error %v, want one about host_pool", err)
+	}
+	if got := m.sql("SELECT oid FROM host_pool"); got != "7" {
+		t.Errorf("hosts %q, want the one that was there", got)
+	}
+}
+
+func TestPassword(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.2.0")
+	m.settings.OneadminPassword = ""
+	m.boot()
+	made := m.read(oneAuth)
+	if password := strings.TrimPrefix(strings.TrimSpace(made), "oneadmin:"); len(password) < 32 {
+		t.Errorf("the password that was made is %q", password)
+	}
+	if !m.logged(oneAuth) || m.logged(strings.TrimPrefix(strings.TrimSpace(made), "oneadmin:")) {
+		t.Error("the log is to say where the password is, and not what it is")
+	}
+	m.boot()
+	if again := m.read(oneAuth); again != made {
+		t.Errorf("a restart made another password: %q, then %q", made, again)
+	}
+	m.settings.OneadminPassword = `it's "new"`
+	m.boot()
+	if got := m.read(oneAuth); got != "oneadmin:it's \"new\"\n" {
+		t.Errorf("one_auth %q", got)
+	}
+	m.write(oneAuth, "")
+	m.settings.OneadminPassword = ""
+	m.boot()
+	if m.read(oneAuth) == "" {
+		t.Error("an empty one_auth was kept")
+	}
+}
+
+func TestPasswordThatIsNotInTheDatabase(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ sql, conf, log string }{
+		"other driver":     {sql: "UPDATE user_pool SET body = REPLACE(body, '>core<', '>ldap<')", log: "logs in by ldap"},
+		"several servers":  {conf: "SERVER_ID = 1", log: "oneuser passwd 0 on the leader"},
+		"removed by admin": {sql: "DELETE FROM user_pool WHERE oid = 0", log: "there is no user 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, "7.2.0")
+			m.boot()
+			if c.sql != "" {
+				m.sql(c.sql)
+			}
+			if c.conf != "" {
+				m.write(onedConf, strings.Replace(m.read(onedConf), "SERVER_ID = -1", c.conf, 1))
+			}
+			before := m.sql("SELECT body FROM user_pool WHERE oid = 0")
+			m.settings.OneadminPassword = "second"
+			if err := m.start(); err != nil {
+				t.Fatal(err)
+			}
+			if !m.logged(c.log) {
+				t.Errorf("the log does not say %q", c.log)
+			}
+			if after := m.sql("SELECT body FROM user_pool WHERE oid = 0"); after != before {
+				t.Errorf("the user was changed from %s to %s", before, after)
+			}
+		})
+	}
+}
+
+func TestServiceFiles(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.2.0")
+	m.boot()
+	t.Run("one lost", func(t *testing.T) {
+		if err := os.Remove(m.host.Path(authDir + "/sunstone_auth")); err != nil {
+			t.Fatal(err)
+		}
+		m.boot()
+		if got := m.read(authDir + "/sunstone_auth"); got != "serveradmin:secret\n" {
+			t.Errorf("sunstone_auth %q, want the secret of the others", got)
+		}
+	})
+	t.Run("all lost", func(t *testing.T) {
+		if err := os.RemoveAll(m.host.Path(authDir)); err != nil {
+			t.Fatal(err)
+		}
+		m.boot()
+		if got := m.read(authDir + "/onegate_auth"); got == "serveradmin:secret\n" || !strings.HasPrefix(got, "serveradmin:") {
+			t.Errorf("onegate_auth %q, want a new secret", got)
+		}
+	})
+}
+
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.0.1")
+	m.boot()
+	for _, version := range []string{"7.2.0", "7.4.0", "7.6.0"} {
+		m.install(version)
+		m.now = m.now.AddDate(0, 1, 0)
+		m.boot()
+		if got := m.read(driverDir + "/VERSION"); got != version+"\n" {
+			t.Errorf("drivers of %q with OpenNebula %s", got, version)
+		}
+		m.boot()
+	}
+	backups, err := filepath.Glob(m.host.Path(databaseBackupDir + "/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, path := range backups {
+		names = append(names, filepath.Base(path))
+	}
+	if diff := cmp.Diff([]string{"20260701T120000Z.backup", "20260801T120000Z.backup"}, names); diff != "" {
+		t.Errorf("backups (-want +got):\n%s", diff)
+	}
+}
+
+func TestUpgradeFails(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.0.1")
+	m.boot()
+	m.install("7.2.0")
+	m.upgradeFails = "missing migration descriptors"
+	for range 2 {
+		err := m.start()
+		for _, want := range []string{"missing migration descriptors", "status 255", "as it was before"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v, want %q in it", err, want)
+			}
+		}
+		if got := m.sql("SELECT version FROM db_versioning"); got != "7.0.0" {
+			t.Errorf("schema %s, want 7.0.0", got)
+		}
+		if got := m.sql("SELECT COUNT(*) FROM sqlite_master WHERE name LIKE 'old_%'"); got != "0" {
+			t.Error("the upgrade's half-done work is still there")
+		}
+		if got := m.read(driverDir + "/VERSION"); got != "7.0.1\n" {
+			t.Errorf("drivers of %q with a database of 7.0", got)
+		}
+	}
+	m.install("7.0.1")
+	m.boot()
+}
+
+func TestNewerDatabaseIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.4.0")
+	m.boot()
+	m.boot()
+	m.install("7.2.0")
+	before := m.volume()
+	err := m.start()
+	for _, want := range []string{"newer OpenNebula", "7.2.0", "nothing was changed"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q in it", err, want)
+		}
+	}
+	if got := m.sql("SELECT version FROM db_versioning"); got != "7.4.0" {
+		t.Errorf("schema %s, want 7.4.0", got)
+	}
+	for path, want := range before {
+		if got := m.volume()[path]; strings.HasPrefix(path, stateDir) && got != want {
+			t.Errorf("%s was changed from %q to %q", path, want, got)
+		}
+	}
+}
+
+func TestNewWantsVersion(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.2.0")
+	m.write(sharedDir+"/VERSION", "none")
+	if _, err := New(m.host, m.settings, nil); err == nil || !strings.Contains(err.Error(), `"none"`) {
+		t.Errorf("error %v, want one with what was found", err)
+	}
+}
