@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -54,7 +53,7 @@ type ExitError struct {
 }
 
 func (e *ExitError) Error() string {
-	text := fmt.Sprintf("%s ended with status %d", strings.Join(e.Args, " "), e.Status)
+	text := fmt.Sprintf("%s ended with status %d", e.Args[0], e.Status)
 	if e.Output != "" {
 		text += ": " + e.Output
 	}

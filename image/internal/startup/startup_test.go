@@ -102,6 +102,9 @@ func TestVolumeOfSomebodyElse(t *testing.T) {
 
 // TestCutOff ends start-up at every one of its effects in turn, as a power cut would, and wants the next start to complete.
 func TestCutOff(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: some hundred starts")
+	}
 	t.Parallel()
 	for _, c := range []struct {
 		name string

@@ -1,0 +1,49 @@
+// Command one-container prepares OpenNebula's container and looks after it from inside: it is the image's entrypoint, its health check,
+// and what puts the name of a service before each line that it prints.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+const usage = `usage:
+  one-container start                         prepare the container, then become supervisord
+  one-container healthcheck live|startup|ready
+                                              ask whether the services work; ends with 0 when they do
+  one-container log SERVICE COMMAND...        run a command with SERVICE before each line that it prints
+
+Settings are the environment variables OPENNEBULA_*; README.md of the image lists them.`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status, err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+	}
+	os.Exit(status)
+}
+
+// run returns the exit status.
+func run(ctx context.Context, args []string) (int, error) {
+	var command string
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	switch {
+	case command == "start" && len(args) == 0:
+		return 1, start(ctx)
+	case command == "healthcheck" && len(args) == 1:
+		if err := healthcheck(ctx, args[0]); err != nil {
+			return 1, err
+		}
+		return 0, nil
+	case command == "log" && len(args) > 1:
+		return logged(args[0], args[1:])
+	}
+	return 2, fmt.Errorf("%q is no command\n%s", os.Args[1:], usage)
+}

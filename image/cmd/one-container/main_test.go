@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestMain makes the test binary the program when it is asked for.
+func TestMain(m *testing.M) {
+	if os.Getenv("BE_ONE_CONTAINER") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Env = append(os.Environ(), "BE_ONE_CONTAINER=yes")
+	return cmd
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		args   []string
+		status int
+		stdout string
+		stderr string
+	}{
+		{"nothing", nil, 2, "", "usage:"},
+		{"unknown", []string{"stop"}, 2, "", `["stop"] is no command`},
+		{"unknown probe", []string{"healthcheck", "well"}, 1, "", "healthcheck well: there is no probe"},
+		{"log", []string{"log", "x", "sh", "-c", "echo out; echo err >&2; printf end; exit 7"}, 7, "x: out\nx: end\n", "x: err\n"},
+		{"log of what a signal ends", []string{"log", "x", "sh", "-c", "kill -KILL $$"}, 137, "", ""},
+		{"log of no program", []string{"log", "x", "/no/such"}, 127, "", "no such file"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := program(t, c.args...)
+			var stdout, stderr bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			err := cmd.Run()
+			if status := cmd.ProcessState.ExitCode(); status != c.status {
+				t.Errorf("status %d, %v, want %d", status, err, c.status)
+			}
+			if stdout.String() != c.stdout || !strings.Contains(stderr.String(), c.stderr) {
+				t.Errorf("stdout %q, stderr %q, want %q, %q", stdout.String(), stderr.String(), c.stdout, c.stderr)
+			}
+		})
+	}
+}
+
+func TestStartWithWrongSettings(t *testing.T) {
+	cmd := program(t, "start")
+	cmd.Env = append(cmd.Env, "OPENNEBULA_LOG_LEVEL=loud")
+	out, err := cmd.CombinedOutput()
+	want := "OPENNEBULA_LOG_LEVEL"
+	if os.Getuid() != 0 {
+		want = "run the container as root"
+	}
+	if _, failed := errors.AsType[*exec.ExitError](err); !failed || !strings.Contains(string(out), want) {
+		t.Errorf("%v: %s, want an error with %q", err, out, want)
+	}
+}
+
+func TestWithoutSettings(t *testing.T) {
+	got := withoutSettings([]string{"PATH=/bin", "OPENNEBULA_DB_PASSWORD=hush", "HOME=/"})
+	if strings.Join(got, " ") != "PATH=/bin HOME=/" {
+		t.Errorf("environment %q", got)
+	}
+}
+
+// TestLogStops stops the group, as supervisord does, and wants the last words of the service in the log; and kills the process itself,
+// and wants the service gone.
+func TestLogStops(t *testing.T) {
+	for name, c := range map[string]struct {
+		signal syscall.Signal
+		group  bool
+		want   string
+	}{
+		"group": {syscall.SIGTERM, true, "x: ready\nx: last words\n"},
+		"kill":  {syscall.SIGKILL, false, "x: ready\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			gone := filepath.Join(t.TempDir(), "gone")
+			cmd := program(t, "log", "x", "sh", "-c", `trap 'sleep 0.2; touch "$0"; echo last words; exit 0' TERM; echo ready; while :; do sleep 0.05; done`, gone)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			output, err := os.Create(filepath.Join(t.TempDir(), "log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd.Stdout = output
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			wait(t, "the service to be ready", func() bool { return read(t, output.Name()) != "" })
+			pid := cmd.Process.Pid
+			if c.group {
+				pid = -pid
+			}
+			if err := syscall.Kill(pid, c.signal); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			wait(t, "the service to end", func() bool { _, err := os.Stat(gone); return err == nil })
+			if got := read(t, output.Name()); got != c.want {
+				t.Errorf("log %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func wait(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package health_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"opennebula-kube/image/internal/health"
+	"opennebula-kube/image/internal/host"
+)
+
+const (
+	onedKnows   = "<value><boolean>1</boolean></value><value><string>&lt;USER/&gt;</string></value><value><i4>0</i4></value>"
+	onedRefuses = "<value><boolean>0</boolean></value><value><string>User couldn't be authenticated</string></value><value><i4>256</i4></value>"
+	supervised  = "<value><struct><member><name>statecode</name><value><int>1</int></value></member></struct></value>"
+	stopping    = "<value><struct><member><name>statecode</name><value><int>-1</int></value></member>" +
+		"<member><name>statename</name><value><string>SHUTDOWN</string></value></member></struct></value>"
+)
+
+// container is one in which all is well.
+type container struct {
+	oned, supervisord           string
+	fireedge, oneflow, onegate  int // HTTP statuses
+	withoutAuth, newOneGateForm bool
+	down                        string // a service that does not run
+}
+
+func healthy() container {
+	return container{oned: onedKnows, supervisord: supervised, fireedge: 200, oneflow: 401, onegate: 404}
+}
+
+func (c container) host(t *testing.T) *host.Host {
+	t.Helper()
+	h := &host.Host{Root: t.TempDir()}
+	write := func(path, content string) {
+		at := h.Path(path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	status := func(name string, code int) (address, port string) {
+		return c.serve(t, name, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
+	}
+	_, port := c.serve(t, "oned", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		answer := c.oned
+		if strings.Contains(string(body), "<string></string>") {
+			// Whoever gives no password is refused.
+			answer = onedRefuses
+		}
+		respond(w, "<value><array><data>"+answer+"</data></array></value>")
+	})
+	write("/etc/one/oned.conf", "PORT = "+port+"\nLISTEN_ADDRESS = \"0.0.0.0\"\n")
+	address, port := status("FireEdge", c.fireedge)
+	write("/etc/one/fireedge-server.conf", "host: "+address+"\nport: "+port+"\n")
+	address, port = status("OneFlow", c.oneflow)
+	write("/etc/one/oneflow-server.conf", ":host: "+address+"\n:port: "+port+"\n")
+	address, port = status("OneGate", c.onegate)
+	gate := ":host: " + address + "\n:port: " + port + "\n"
+	if c.newOneGateForm {
+		gate = ":server:\n  :bind: " + address + "\n  :port: " + port + "\n"
+	}
+	write("/etc/one/onegate-server.conf", gate)
+	if !c.withoutAuth {
+		write("/var/lib/one/.one/one_auth", "oneadmin:secret\n")
+	}
+	if c.down != "supervisord" {
+		listener, err := net.Listen("unix", filepath.Join(mkdir(t, h.Path("/run")), "supervisor.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { respond(w, c.supervisord) }))
+		server.Listener = listener
+		server.Start()
+		t.Cleanup(server.Close)
+	}
+	return h
+}
+
+func mkdir(t *testing.T, path string) string {
+	t.Helper()
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func respond(w http.ResponseWriter, value string) {
+	_, _ = io.WriteString(w, "<methodResponse><params><param>"+value+"</param></params></methodResponse>")
+}
+
+func (c container) serve(t *testing.T, name string, handler http.HandlerFunc) (address, port string) {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	if name == c.down {
+		server.Close()
+	}
+	address, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address, port
+}
+
+func TestCheck(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(c *container)
+		// want is what the errors of the probes say, "" for none.
+		live, startup, ready string
+	}{
+		{"all well", func(*container) {}, "", "", ""},
+		{"7.4's form of OneGate's file", func(c *container) { c.newOneGateForm = true }, "", "", ""},
+		{"supervisord down", func(c *container) { c.down = "supervisord" }, "supervisord does not answer", "", ""},
+		{"supervisord stopping", func(c *container) { c.supervisord = stopping }, "SHUTDOWN", "", ""},
+		{"oned down", func(c *container) { c.down = "oned" }, "oned does not answer", "oned does not answer", "oned does not answer"},
+		{"wrong password", func(c *container) { c.oned = onedRefuses }, "", "couldn't be authenticated", "couldn't be authenticated"},
+		{"no password yet", func(c *container) { c.withoutAuth = true }, "", "no credentials", "no credentials"},
+		{"oned answers nonsense", func(c *container) { c.oned = "" }, "", "0 values", "0 values"},
+		{"FireEdge down", func(c *container) { c.down = "FireEdge" }, "", "", "FireEdge does not answer"},
+		{"OneFlow down", func(c *container) { c.down = "OneFlow" }, "", "", "OneFlow does not answer"},
+		{"OneGate down", func(c *container) { c.down = "OneGate" }, "", "", "OneGate does not answer"},
+		{"FireEdge broken", func(c *container) { c.fireedge = 502 }, "", "", "502 Bad Gateway"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			container := healthy()
+			c.change(&container)
+			h := container.host(t)
+			for probe, want := range map[health.Probe]string{health.Live: c.live, health.Started: c.startup, health.Ready: c.ready} {
+				err := health.Check(t.Context(), h, probe)
+				if got := fmt.Sprint(err); want == "" && err != nil || !strings.Contains(got, want) {
+					t.Errorf("%s: %v, want %q", probe, err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestCheckNamesAllThatIsDown(t *testing.T) {
+	h := &host.Host{Root: t.TempDir()}
+	for _, dir := range []string{"/etc/one", "/var/lib/one/.one"} {
+		mkdir(t, h.Path(dir))
+	}
+	for file, content := range map[string]string{
+		"/etc/one/oned.conf": "PORT = 1\n", "/etc/one/fireedge-server.conf": "port: 1\n", "/etc/one/oneflow-server.conf": ":port: 1\n",
+		"/etc/one/onegate-server.conf": ":host: '::'\n", "/var/lib/one/.one/one_auth": "oneadmin:x",
+	} {
+		if err := os.WriteFile(h.Path(file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := health.Check(t.Context(), h, health.Ready)
+	for _, want := range []string{"oned does not answer", "FireEdge does not answer", "OneFlow does not answer", "onegate-server.conf has no :port"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q in it", err, want)
+		}
+	}
+}
+
+func TestCheckEndsWithContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := health.Check(ctx, healthy().host(t), health.Started); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+	if err := health.Check(t.Context(), healthy().host(t), "well"); err == nil || !strings.Contains(err.Error(), "live startup ready") {
+		t.Errorf("error %v, want one with the probes that there are", err)
+	}
+}
