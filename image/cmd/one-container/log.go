@@ -1,27 +1,109 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
+	"opennebula-kube/image/internal/health"
+	"opennebula-kube/image/internal/host"
 	"opennebula-kube/image/internal/linelog"
+	"opennebula-kube/image/internal/tail"
 )
 
-// drainLimit is how long what a command leaves running may keep its output open.
-const drainLimit = 5 * time.Second
+const (
+	// drainLimit is how long what a command leaves running may keep its output open.
+	drainLimit = 5 * time.Second
+	// followInterval is how often log files are looked at, onedInterval how often oned is asked.
+	followInterval = 250 * time.Millisecond
+	onedInterval   = time.Second
+)
 
-// logged runs a command, puts the name of the service before each line of its output, and returns its exit status; 128 and the number of
-// a signal for one that a signal ended. To stop it the whole process group has to be told, as supervisord does (stopasgroup): the command
-// ends then, and this process when the last of the output is through.
-func logged(service string, args []string) (int, error) {
-	stdout, stderr := linelog.New(os.Stdout, service), linelog.New(os.Stderr, service)
-	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // it must see the signal before it is ended
-	cmd.Stdout, cmd.Stderr = stdout, stderr
+// service is a command whose output goes into the container's log.
+type service struct {
+	name      string
+	args      []string
+	files     []string
+	afterOned bool
+	every     time.Duration
+
+	stdout, stderr *linelog.Writer
+}
+
+func parseService(args []string) (*service, error) {
+	s := new(service)
+	flags := flag.NewFlagSet("log", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Func("follow", "", func(path string) error { s.files = append(s.files, path); return nil })
+	flags.BoolVar(&s.afterOned, "after-oned", false, "")
+	flags.DurationVar(&s.every, "every", 0, "")
+	if err := flags.Parse(args); err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	if flags.NArg() < 2 {
+		return nil, errors.New("log: give the name of a service and a command")
+	}
+	s.name, s.args = flags.Arg(0), flags.Args()[1:]
+	s.stdout, s.stderr = linelog.New(os.Stdout, s.name), linelog.New(os.Stderr, s.name)
+	return s, nil
+}
+
+// run puts the name of the service before each line of its command's output and of its log files, and returns the command's exit
+// status; 128 and the number of a signal for one that a signal ended. To stop it the whole process group has to be told, as supervisord
+// does (stopasgroup): the command ends then, and this process when the last of the output is through.
+func (s *service) run(ctx context.Context) (int, error) {
+	if s.afterOned && !s.waitForOned(ctx) {
+		return 0, nil
+	}
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	for _, file := range s.files {
+		group.Go(func() {
+			// Each file has a writer of its own: half a line of one must not become part of another's.
+			w := linelog.New(os.Stdout, s.name)
+			if err := errors.Join(tail.Follow(following, file, w, followInterval), w.Flush()); err != nil {
+				_, _ = fmt.Fprintln(s.stderr, err)
+			}
+		})
+	}
+	status, err := s.repeat(ctx)
+	stop()
+	group.Wait()
+	return status, errors.Join(err, s.stdout.Flush(), s.stderr.Flush())
+}
+
+// repeat runs the command once, or again and again: then one that fails is told of, and tried again when it is due.
+func (s *service) repeat(ctx context.Context) (int, error) {
+	if s.every == 0 {
+		return s.command()
+	}
+	for {
+		status, err := s.command()
+		if err != nil {
+			return status, err
+		}
+		if status != 0 {
+			_, _ = fmt.Fprintf(s.stderr, "%s ended with status %d\n", s.args[0], status)
+		}
+		select {
+		case <-ctx.Done():
+			return 0, nil
+		case <-time.After(s.every):
+		}
+	}
+}
+
+func (s *service) command() (int, error) {
+	cmd := exec.Command(s.args[0], s.args[1:]...) //nolint:noctx // it is to run what it is told, and to end by itself
+	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
 	cmd.WaitDelay = drainLimit
 	// Killed, this process must not leave a service behind that nobody supervises. The kernel tells the command when the thread that
 	// started it ends, so it has to be one that does not.
@@ -29,14 +111,29 @@ func logged(service string, args []string) (int, error) {
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	err := cmd.Run()
-	if err := errors.Join(stdout.Flush(), stderr.Flush()); err != nil {
-		return 1, err
-	}
 	if cmd.ProcessState == nil {
-		return 127, fmt.Errorf("%s: %w", service, err)
+		return 127, fmt.Errorf("%s: %w", s.name, err)
 	}
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		return 128 + int(status.Signal()), nil
 	}
 	return cmd.ProcessState.ExitCode(), nil
+}
+
+// waitForOned returns true when oned knows oneadmin, false when ctx is done before. Services that need its auth files, or call it when
+// they start, would only fail and be started again.
+func (s *service) waitForOned(ctx context.Context) bool {
+	h := host.System(func(string, ...any) {})
+	for told := false; ; told = true {
+		if err := health.Check(ctx, h, health.Started); err == nil {
+			return true
+		} else if ctx.Err() != nil {
+			return false
+		} else if !told {
+			_, _ = fmt.Fprintln(s.stdout, "waiting for oned")
+		}
+		if h.Sleep(ctx, onedInterval) != nil {
+			return false
+		}
+	}
 }

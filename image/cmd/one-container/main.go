@@ -14,7 +14,9 @@ const usage = `usage:
   one-container start                         prepare the container, then become supervisord
   one-container healthcheck live|startup|ready
                                               ask whether the services work; ends with 0 when they do
-  one-container log SERVICE COMMAND...        run a command with SERVICE before each line that it prints
+  one-container log [-follow FILE]... [-after-oned] [-every TIME] SERVICE COMMAND...
+                                              run a command with SERVICE before each line that it prints or that comes into
+                                              the files; once oned works; again and again, with TIME between
 
 Settings are the environment variables OPENNEBULA_*; README.md of the image lists them.`
 
@@ -42,8 +44,12 @@ func run(ctx context.Context, args []string) (int, error) {
 			return 1, err
 		}
 		return 0, nil
-	case command == "log" && len(args) > 1:
-		return logged(args[0], args[1:])
+	case command == "log":
+		s, err := parseService(args)
+		if err != nil {
+			return 2, fmt.Errorf("%w\n%s", err, usage)
+		}
+		return s.run(ctx)
 	}
 	return 2, fmt.Errorf("%q is no command\n%s", os.Args[1:], usage)
 }

@@ -44,6 +44,8 @@ func TestCommandLine(t *testing.T) {
 		{"unknown probe", []string{"healthcheck", "well"}, 1, "", "healthcheck well: there is no probe"},
 		{"log", []string{"log", "x", "sh", "-c", "echo out; echo err >&2; printf end; exit 7"}, 7, "x: out\nx: end\n", "x: err\n"},
 		{"log of what a signal ends", []string{"log", "x", "sh", "-c", "kill -KILL $$"}, 137, "", ""},
+		{"log without a command", []string{"log", "x"}, 2, "", "name of a service and a command"},
+		{"log with a bad flag", []string{"log", "-often", "x", "true"}, 2, "", "-often"},
 		{"log of no program", []string{"log", "x", "/no/such"}, 127, "", "no such file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -58,6 +60,34 @@ func TestCommandLine(t *testing.T) {
 				t.Errorf("stdout %q, stderr %q, want %q, %q", stdout.String(), stderr.String(), c.stdout, c.stderr)
 			}
 		})
+	}
+}
+
+func TestLogFollowsFiles(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.log")
+	out, err := program(t, "log", "-follow", file, "x", "sh", "-c", `echo printed; sleep 0.1; printf 'logged\nlast' > "$0"`, file).CombinedOutput()
+	if string(out) != "x: printed\nx: logged\nx: last\n" || err != nil {
+		t.Errorf("log %q, %v", out, err)
+	}
+}
+
+func TestLogRepeats(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "count")
+	cmd := program(t, "log", "-every", "10ms", "x", "sh", "-c", `echo run >> "$0"; exit 3`, file)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "three runs", func() bool { _, err := os.Stat(file); return err == nil && strings.Count(read(t, file), "run") >= 3 })
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(stderr.String(), "x: sh ended with status 3\n") {
+		t.Errorf("stderr %q", stderr.String())
 	}
 }
 
