@@ -20,23 +20,24 @@ test: lint unit fuzz integration ## everything that can be tested on this machin
 
 .PHONY: unit
 unit: ## tests that need no root, in seconds
-	@tests=$$(go tool -n gotestsum); $$tests -- -short ./...; cd ci; $$tests -- ./...
+	@tests=$$(go tool -n gotestsum); $$tests -- -short ./...; (cd ci; $$tests -- ./...); cd image; $$tests -- -short ./...
 
 .PHONY: integration
 integration: ## tests that build, scan and push for real; they need root
-	go tool gotestsum --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/e2e/...
+	@tests=$$(go tool -n gotestsum); (cd image; $$tests -- ./...); \
+	  $$tests --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/e2e/...
 
 .PHONY: fuzz
 fuzz: ## try each fuzz target for FUZZTIME (5s)
-	@cd ci; for package in $$(go list ./...); do \
+	@for module in ci image; do (cd $$module; for package in $$(go list ./...); do \
 	  for target in $$(go test -list '^Fuzz' $$package | sed -n '/^Fuzz/p'); do \
-	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$package; \
 	  done; \
-	done
+	done); done
 
 .PHONY: lint
-lint: ## golangci-lint on both modules, actionlint on the workflows
-	@lint=$$($(TOOL) golangci-lint); $$lint run; cd ci; $$lint run --config ../.golangci.yaml
+lint: ## golangci-lint on all modules, actionlint on the workflows
+	@lint=$$($(TOOL) golangci-lint); $$lint run; for module in ci image; do (cd $$module; $$lint run --config ../.golangci.yaml); done
 	@$$($(TOOL) actionlint)
 
 .PHONY: bench

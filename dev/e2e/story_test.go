@@ -98,7 +98,7 @@ func (s *story) firstRelease(t *testing.T) {
 
 	image := wholeImage(t, s.image, digest)
 	file := config(t, image)
-	if file.Config.User != "9869:9869" || !slices.Equal(file.Config.Entrypoint, []string{"/usr/bin/oned", "-f"}) {
+	if file.Config.User != "" || !slices.Equal(file.Config.Entrypoint, []string{"/usr/bin/one-container", "start"}) {
 		t.Errorf("the image runs %q as %q", file.Config.Entrypoint, file.Config.User)
 	}
 	if want := releaseDate(t, s.world, "7.2.0"); !file.Created.Time.Equal(want) {

@@ -54,7 +54,12 @@ func (e *Engine) build(ctx context.Context, spec pipeline.BuildSpec) (*image, er
 	}
 	defer func() { _ = os.RemoveAll(stage) }()
 
-	sources, err := fsutil.NewFS(e.config.Context)
+	sourceDir, err := e.stageContext(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(sourceDir) }()
+	sources, err := fsutil.NewFS(sourceDir)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +134,7 @@ func frontendAttrs(spec pipeline.BuildSpec, wanted []ocispecs.Platform) map[stri
 		"filename": "Dockerfile",
 		"platform": strings.Join(slices.Compact(names), ","),
 	}
+	attrs["build-arg:PROGRAM"] = givenProgram
 	for name, value := range spec.Arguments() {
 		attrs["build-arg:"+name] = value
 	}

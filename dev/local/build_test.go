@@ -31,6 +31,7 @@ func TestFrontendAttrs(t *testing.T) {
 	want := map[string]string{
 		"filename":                    "Dockerfile",
 		"platform":                    "linux/amd64,linux/arm64",
+		"build-arg:PROGRAM":           "given",
 		"build-arg:BASE_IMAGE":        "docker.io/library/ubuntu:24.04@" + baseDigest,
 		"build-arg:UPSTREAM":          "https://downloads.example.com",
 		"build-arg:VERSION":           "7.0.1",

@@ -123,9 +123,14 @@ END
 build() {
   local name=${BASE_IMAGE%@*}
   start_buildkitd
-  mkdir "$work/image"
-  buildctl --addr "unix://$socket" build --progress plain --frontend dockerfile.v0 --local context=image --local dockerfile=image \
+  mkdir "$work/image" "$work/sources"
+  cp --recursive image/. "$work/sources"
+  (cd "$work/sources"; CGO_ENABLED=0 GOARCH=${PLATFORM#*/} go build -trimpath -buildvcs=false -ldflags='-s -w' \
+    -o "bin/${PLATFORM#*/}/one-container" ./cmd/one-container)
+  buildctl --addr "unix://$socket" build --progress plain --frontend dockerfile.v0 --local "context=$work/sources" \
+    --local "dockerfile=$work/sources" \
     --opt "platform=$PLATFORM" \
+    --opt "build-arg:PROGRAM=given" \
     --opt "build-arg:BASE_IMAGE=$BASE_IMAGE@$base_digest" \
     --opt "build-arg:UPSTREAM=$UPSTREAM" \
     --opt "build-arg:VERSION=$version" \

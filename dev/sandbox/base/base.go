@@ -1,5 +1,5 @@
 // Package base makes the image that the sandbox builds on: a small Debian, without package sources, so that a build in the
-// sandbox reaches for nothing but the sandbox.
+// sandbox reaches for nothing but the sandbox. What images install from the distribution is in it already.
 package base
 
 import (
@@ -161,15 +161,16 @@ func newRecipe(arch string) (recipe, error) {
 		"--mode=root", "--variant=apt", "--format=tar", "--architectures=" + arch,
 		// The hook saves usrmerge and, with it, the whole of Perl.
 		"--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-		"--include=ca-certificates,openssl",
+		"--include=ca-certificates,openssl,mariadb-client,openssh-client,openssh-server,sqlite3,supervisor",
 		"--dpkgopt=force-unsafe-io",
 	}}
 	for _, dir := range []string{"doc", "info", "locale", "man"} {
 		r.Arguments = append(r.Arguments, "--dpkgopt=path-exclude=/usr/share/"+dir+"/*")
 	}
 	// Package sources would take builds out of the sandbox; mmdebstrap copies the other two from the machine that it runs on.
+	// A base image has no host keys: what is built on it would have the same everywhere.
 	r.Arguments = append(r.Arguments, `--customize-hook=rm -f "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* `+
-		`"$1"/etc/hostname "$1"/etc/resolv.conf`)
+		`"$1"/etc/hostname "$1"/etc/resolv.conf "$1"/etc/ssh/ssh_host_*`)
 	return r, nil
 }
 
