@@ -206,6 +206,9 @@ func addContents(set packageSet, d definition, architecture string, info *nfpm.I
 	for _, command := range d.commands {
 		add(files.TypeSymlink, standinPath, "/usr/bin/"+command, 0)
 	}
+	for _, program := range d.programs {
+		add(files.TypeSymlink, standinPath, program, 0)
+	}
 	scripts := map[string]*string{"preinst": &info.Scripts.PreInstall, "postinst": &info.Scripts.PostInstall}
 	tree := filepath.Join(set.sources, d.name)
 	if _, err := os.Stat(tree); errors.Is(err, fs.ErrNotExist) {

@@ -22,24 +22,25 @@ type definition struct {
 	depends []string
 	// directories are those that nothing is in yet.
 	directories []string
-	// commands are the programs in /usr/bin that the stand-in answers for.
-	commands []string
+	// commands are the programs in /usr/bin that the stand-in answers for, programs those elsewhere, by their paths.
+	commands, programs []string
 	// standin tells that the package has the stand-in program in it.
 	standin bool
 }
 
-// definitions are the packages that OpenNebula has, with their dependencies on each other.
+// definitions are the packages that OpenNebula has, with their dependencies on each other. Ruby and Node.js, which the real ones get
+// from the distribution, are in those that need them.
 func definitions() []definition {
 	return []definition{
 		{name: "opennebula", architecture: anyArchitecture, description: "controller (stand-in)",
 			depends:     []string{"opennebula-common", "opennebula-libs", "opennebula-rubygems", "opennebula-tools"},
-			directories: []string{"/usr/lib/one/sh/override"}, commands: []string{"oned", "onedb"}},
+			directories: []string{"/usr/lib/one/sh/override"}, commands: []string{"oned", "onedb", "oneshowback"}},
 		{name: "opennebula-common", architecture: "all", description: "user and directories (stand-in)",
 			directories: []string{"/etc/one", "/var/lib/one", "/var/log/one"}},
 		{name: "opennebula-common-onecfg", architecture: "all", description: "configuration tools (stand-in)",
 			depends: []string{"opennebula-common"}},
 		{name: "opennebula-fireedge", architecture: anyArchitecture, description: "web interface (stand-in)",
-			depends: []string{"opennebula-common", "opennebula-guacd"}},
+			depends: []string{"opennebula-common", "opennebula-guacd"}, commands: []string{"node"}},
 		{name: "opennebula-flow", architecture: "all", description: "OneFlow server (stand-in)",
 			depends: []string{"opennebula-common", "opennebula-libs"}},
 		{name: "opennebula-form", architecture: "all", since: "7.2.0", description: "OneForm server (stand-in)",
@@ -47,7 +48,7 @@ func definitions() []definition {
 		{name: "opennebula-gate", architecture: "all", description: "OneGate server (stand-in)",
 			depends: []string{"opennebula-common", "opennebula-libs"}},
 		{name: "opennebula-guacd", architecture: anyArchitecture, description: "remote desktop proxy (stand-in)",
-			depends: []string{"opennebula-common"}},
+			depends: []string{"opennebula-common"}, programs: []string{"/usr/share/one/guacd/sbin/guacd"}},
 		{name: "opennebula-ks", architecture: "all", since: "7.4.0", description: "OneKS server (stand-in)",
 			depends: []string{"opennebula-common", "opennebula-libs"}},
 		{name: "opennebula-libs", architecture: "all", description: "libraries (stand-in)",
@@ -56,7 +57,8 @@ func definitions() []definition {
 			depends: []string{"opennebula-libs"}},
 		{name: "opennebula-prometheus", architecture: anyArchitecture, description: "Prometheus exporters (stand-in)",
 			depends: []string{"opennebula-common"}},
-		{name: "opennebula-rubygems", architecture: anyArchitecture, description: "what the programs run on (stand-in)", standin: true},
+		{name: "opennebula-rubygems", architecture: anyArchitecture, description: "what the programs run on (stand-in)", standin: true,
+			commands: []string{"ruby"}},
 		{name: "opennebula-tools", architecture: "all", description: "command line tools (stand-in)",
 			depends: []string{"opennebula-common", "opennebula-libs"}, commands: []string{"oneuser"}},
 		{name: "python3-pyone", architecture: "all", description: "Python bindings (stand-in)"},

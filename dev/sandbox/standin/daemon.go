@@ -119,7 +119,7 @@ func (d *daemon) target(caller *user, params []value) (*user, *rpcError) {
 	return u, nil
 }
 
-// userDocument is the XML document that describes a user.
+// userDocument is the XML document that describes a user, with its elements in OpenNebula's order.
 type userDocument struct {
 	XMLName  xml.Name `xml:"USER"`
 	ID       int      `xml:"ID"`
@@ -137,13 +137,11 @@ func (d *daemon) userInfo(caller *user, params []value) (value, *rpcError) {
 	if failure != nil {
 		return value{}, failure
 	}
-	document, err := xml.Marshal(userDocument{
-		ID: u.ID, Groups: []int{0}, GName: "oneadmin", Name: u.Name, Password: u.Password, Driver: u.Driver, Enabled: 1,
-	})
+	document, err := u.document()
 	if err != nil {
 		return value{}, &rpcError{codeInternal, err.Error()}
 	}
-	return stringValue(string(document)), nil
+	return stringValue(document), nil
 }
 
 func (d *daemon) userPasswd(caller *user, params []value) (value, *rpcError) {

@@ -1,28 +1,30 @@
 package standin
 
 import (
-	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
-// database is the content of the file that stands for the SQLite database.
+// database is what the stand-in knows of OpenNebula's SQLite database.
 type database struct {
 	// Schema is the version of the schema, such as 7.2.0.
-	Schema string `json:"schema"`
-	Users  []user `json:"users"`
+	Schema string
+	Users  []user
 }
 
 // user is one row of the user pool.
 type user struct {
-	ID     int    `json:"id"`
-	Name   string `json:"name"`
-	Driver string `json:"driver"`
+	ID     int
+	Name   string
+	Driver string
 	// Password is the SHA-256 of the password in hexadecimal.
-	Password string `json:"password"`
+	Password string
 }
 
 // errNoSchema says that there is no database, or one without tables.
@@ -30,28 +32,91 @@ var errNoSchema = errors.New("Database is not correctly bootstraped.")
 
 // loadDatabase reads the database. One that is missing or empty is errNoSchema: SQLite makes an empty file by merely opening it.
 func (h Host) loadDatabase() (*database, error) {
-	data, err := os.ReadFile(h.path(databaseFile))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
+	info, err := os.Stat(h.path(databaseFile))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
 		return nil, errNoSchema
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
+	tables, err := h.sql("SELECT COUNT(*) FROM sqlite_master WHERE name IN ('db_versioning', 'user_pool');")
+	if err != nil {
+		return nil, err
+	}
+	if tables != "2" {
+		return nil, errNoSchema
+	}
 	db := &database{}
-	if err := json.Unmarshal(data, db); err != nil {
-		return nil, fmt.Errorf("open the database %s: %w", databaseFile, err)
+	if db.Schema, err = h.sql("SELECT version FROM db_versioning ORDER BY oid DESC LIMIT 1;"); err != nil {
+		return nil, err
+	}
+	bodies, err := h.sql("SELECT body FROM user_pool ORDER BY oid;")
+	if err != nil {
+		return nil, err
+	}
+	for body := range strings.Lines(bodies) {
+		var u userDocument
+		if err := xml.Unmarshal([]byte(body), &u); err != nil {
+			return nil, fmt.Errorf("open the database %s: a user: %w", databaseFile, err)
+		}
+		db.Users = append(db.Users, user{ID: u.ID, Name: u.Name, Driver: u.Driver, Password: u.Password})
 	}
 	return db, nil
 }
 
-// saveDatabase replaces the database in one step, so that a process that is killed leaves the old one or the new one.
-func (h Host) saveDatabase(db *database) error {
-	data, err := json.MarshalIndent(db, "", "  ")
-	if err != nil {
-		return err
-	}
-	return replaceFile(h.path(databaseFile), append(data, '\n'))
+// createTables are oned's own, as far as the stand-in has use for them. Like oned it does not ask whether the first ones exist.
+const createTables = `
+CREATE TABLE pool_control (tablename VARCHAR(32) PRIMARY KEY, last_oid BIGINT UNSIGNED);
+CREATE TABLE db_versioning (oid INTEGER PRIMARY KEY, version VARCHAR(256), timestamp INTEGER, comment VARCHAR(256));
+CREATE TABLE IF NOT EXISTS user_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT, uid INTEGER, gid INTEGER,
+	owner_u INTEGER, group_u INTEGER, other_u INTEGER, UNIQUE(name));
+CREATE TABLE IF NOT EXISTS host_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT);
+`
+
+// createDatabase makes the tables of a schema, without users.
+func (h Host) createDatabase(schema string) (*database, error) {
+	_, err := h.sql("BEGIN;" + createTables + "INSERT INTO db_versioning VALUES (0, " + text(schema) + ", 0, 'daemon bootstrap'); COMMIT;")
+	return &database{Schema: schema}, err
 }
+
+// saveDatabase brings the database to what is given, in one transaction: a process that is killed leaves the old state or the new one.
+func (h Host) saveDatabase(db *database) error {
+	var script strings.Builder
+	script.WriteString("BEGIN;\nUPDATE db_versioning SET version = " + text(db.Schema) + ";\n")
+	for _, u := range db.Users {
+		body, err := u.document()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&script, "INSERT OR REPLACE INTO user_pool VALUES (%d, %s, %s, %[1]d, 0, 1, 0, 0);\n", u.ID, text(u.Name), text(body))
+		fmt.Fprintf(&script, "INSERT OR REPLACE INTO pool_control VALUES ('user_pool', %d);\n", u.ID)
+	}
+	script.WriteString("COMMIT;")
+	_, err := h.sql(script.String())
+	return err
+}
+
+// document is the XML document that describes a user, in the database and in answers.
+func (u user) document() (string, error) {
+	document, err := xml.Marshal(userDocument{
+		ID: u.ID, Groups: []int{0}, GName: "oneadmin", Name: u.Name, Password: u.Password, Driver: u.Driver, Enabled: 1,
+	})
+	return string(document), err
+}
+
+// sql runs statements with SQLite's own client, which the real tools use as well, and returns what they select.
+func (h Host) sql(statements string) (string, error) {
+	cmd := exec.Command("sqlite3", "-batch", "-noheader", h.path(databaseFile))
+	cmd.Stdin = strings.NewReader(".bail on\n.timeout 10000\n" + statements + "\n")
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return "", fmt.Errorf("open the database %s: %s", databaseFile, strings.TrimSpace(string(exit.Stderr)))
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+// text is a literal of SQL.
+func text(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 func replaceFile(path string, data []byte) (err error) {
 	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")

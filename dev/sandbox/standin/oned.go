@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"slices"
 	"time"
@@ -92,8 +91,7 @@ func (h Host) openPool(release *semver.Version, backend string) (*database, erro
 	db, err := h.loadDatabase()
 	if errors.Is(err, errNoSchema) {
 		// The tables come before the users: a first boot that ends half way leaves a schema without user 0.
-		db = &database{Schema: schemaOf(release).String()}
-		err = h.saveDatabase(db)
+		db, err = h.createDatabase(schemaOf(release).String())
 	}
 	if err != nil {
 		return nil, err
@@ -120,18 +118,8 @@ func (h Host) serve(ctx context.Context, config map[string]string, d *daemon) er
 	if err != nil {
 		return fmt.Errorf("open the XML-RPC socket: %w", err)
 	}
-	server := &http.Server{Handler: d, ReadHeaderTimeout: 15 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	select {
-	case err := <-served:
+	if err := serveUntil(ctx, listener, d); err != nil {
 		return fmt.Errorf("serve XML-RPC: %w", err)
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-	defer cancel()
-	if err := server.Shutdown(grace); err != nil {
-		return server.Close()
 	}
 	return nil
 }

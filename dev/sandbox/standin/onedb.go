@@ -2,10 +2,11 @@ package standin
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -28,20 +29,59 @@ func (h Host) onedb(args []string) error {
 	if len(args) > 0 {
 		command = args[0]
 	}
-	options := args[min(1, len(args)):]
-	verbose := slices.Equal(options, []string{"-v"}) || slices.Equal(options, []string{"--verbose"})
-	if len(options) > 0 && !verbose {
-		return fmt.Errorf("onedb %s: the stand-in knows the option -v only, got %q", command, options)
+	options, err := parseOptions(command, args[min(1, len(args)):])
+	if err != nil {
+		return err
 	}
 	switch command {
 	case "version":
-		return h.onedbVersion(release, verbose)
+		return h.onedbVersion(release, options.verbose)
 	case "upgrade":
-		return h.onedbUpgrade(release, verbose)
+		return h.onedbUpgrade(release, options)
 	case "fsck":
-		return h.onedbFsck()
+		return h.onedbFsck(options)
 	}
-	return errors.New("usage: onedb version|upgrade|fsck [-v]")
+	return errors.New("usage: onedb version|upgrade|fsck [-v] [--backup <file>|--no-backup] [--force]")
+}
+
+// onedbOptions are those that all commands take.
+type onedbOptions struct {
+	verbose, noBackup, force bool
+	backup                   string
+}
+
+func parseOptions(command string, args []string) (onedbOptions, error) {
+	var o onedbOptions
+	flags := flag.NewFlagSet("onedb "+command, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.BoolVar(&o.verbose, "v", false, "")
+	flags.BoolVar(&o.verbose, "verbose", false, "")
+	flags.BoolVar(&o.noBackup, "no-backup", false, "")
+	flags.BoolVar(&o.force, "force", false, "")
+	flags.StringVar(&o.backup, "backup", "", "")
+	if err := flags.Parse(args); err != nil {
+		return o, fmt.Errorf("onedb %s: %w", command, err)
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("onedb %s: the stand-in knows options only, got %q", command, flags.Args())
+	}
+	return o, nil
+}
+
+// backUp copies the database to where the options say, or beside it.
+func (h Host) backUp(o onedbOptions) (string, error) {
+	backup := o.backup
+	if backup == "" {
+		backup = fmt.Sprintf("%s_%s.bck", databaseFile, h.Now().UTC().Format("2006-01-02_15:04:05"))
+	}
+	if _, err := os.Stat(h.path(backup)); err == nil && !o.force {
+		return "", fmt.Errorf("File %s exists, backup aborted. Use -f to overwrite.", backup)
+	}
+	if err := h.copyDatabase(databaseFile, backup); err != nil {
+		return "", fmt.Errorf("back up the database: %w", err)
+	}
+	h.printf("Sqlite database backup stored in %s\n", backup)
+	return backup, nil
 }
 
 // schemas returns the schema of the database and the one that the release wants. All errors have status 1.
@@ -76,7 +116,7 @@ func (h Host) onedbVersion(release *semver.Version, verbose bool) error {
 
 // onedbUpgrade runs the migrators from the schema of the database to that of the release. They are in a package of their own:
 // where one is missing the database is put back as it was.
-func (h Host) onedbUpgrade(release *semver.Version, verbose bool) error {
+func (h Host) onedbUpgrade(release *semver.Version, o onedbOptions) error {
 	if err := h.refuseWhileRunning(); err != nil {
 		return err
 	}
@@ -91,20 +131,24 @@ func (h Host) onedbUpgrade(release *semver.Version, verbose bool) error {
 		h.printf("Database already uses version %s\n", want)
 		return nil
 	}
-	backup := fmt.Sprintf("%s_%s.bck", databaseFile, h.Now().UTC().Format("2006-01-02_15:04:05"))
-	if err := h.copyDatabase(databaseFile, backup); err != nil {
-		return fmt.Errorf("back up the database: %w", err)
+	var backup string
+	if !o.noBackup {
+		if backup, err = h.backUp(o); err != nil {
+			return err
+		}
 	}
-	h.printf("Sqlite database backup stored in %s\n", backup)
 	for db.Schema != want.String() {
 		next, err := h.migrator(db.Schema)
+		if err != nil && o.noBackup {
+			return &exitError{failed, err.Error() + "\nWARNING: No backup has been restored as --no-backup flag was set."}
+		}
 		if err != nil {
 			if restore := h.copyDatabase(backup, databaseFile); restore != nil {
 				return &exitError{1, errors.Join(err, restore).Error()}
 			}
 			return &exitError{1, err.Error() + "\nThe database was restored from " + backup}
 		}
-		if verbose {
+		if o.verbose {
 			h.printf("  > Running migrators from %s to %s\n", db.Schema, next)
 		}
 		db.Schema = next
@@ -141,13 +185,16 @@ func (h Host) copyDatabase(from, to string) error {
 }
 
 // onedbFsck checks what there is to check: that the users which everything depends on are there.
-func (h Host) onedbFsck() error {
+func (h Host) onedbFsck(o onedbOptions) error {
 	if err := h.refuseWhileRunning(); err != nil {
 		return err
 	}
 	db, err := h.loadDatabase()
 	if err != nil {
 		return &exitError{1, err.Error()}
+	}
+	if _, err := h.backUp(o); err != nil {
+		return err
 	}
 	missing := 0
 	for _, id := range []int{0, 1} {

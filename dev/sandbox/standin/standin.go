@@ -1,6 +1,7 @@
 // Package standin is a small program that stands in for OpenNebula's control plane where the real packages cannot be had: it is
-// installed by the sandbox's packages as oned, oneuser and onedb, and behaves as those do in what an image depends on: the first
-// boot, its refusals, the lock file, the XML-RPC calls behind a ready probe, passwords, and the exit statuses of a schema check.
+// installed by the sandbox's packages as oned, its tools, and the services around it, and behaves as those do in what an image depends
+// on: the first boot, its refusals, the lock file, the XML-RPC calls behind a ready probe, passwords, the exit statuses of a schema
+// check, and what each service reads and where it listens.
 // It manages no virtual machines.
 package standin
 
@@ -64,8 +65,8 @@ func System() Host {
 	}
 }
 
-// Run is the program called name with its arguments: oned, oneuser or onedb. It returns the exit status. oned runs until ctx is
-// done, which stands for SIGTERM.
+// Run is the program called name with its arguments. It returns the exit status. Services run until ctx is done, which stands for
+// SIGTERM.
 func (h Host) Run(ctx context.Context, name string, args ...string) int {
 	var err error
 	switch name {
@@ -75,8 +76,14 @@ func (h Host) Run(ctx context.Context, name string, args ...string) int {
 		err = h.oneuser(ctx, args)
 	case "onedb":
 		err = h.onedb(args)
+	case "oneshowback":
+		err = h.oneshowback(ctx, args)
+	case "ruby", "node":
+		err = h.interpreter(ctx, args)
+	case "guacd":
+		err = h.guacd(ctx, args)
 	default:
-		err = fmt.Errorf("called as %q: it stands in for oned, oneuser and onedb only", name)
+		err = fmt.Errorf("called as %q: it stands in for oned, oneuser, onedb, oneshowback, guacd, ruby and node only", name)
 	}
 	if err == nil {
 		return 0
@@ -114,6 +121,11 @@ func (h Host) version() (*semver.Version, error) {
 		return nil, fmt.Errorf("read the installed version from %s: %q: %w", versionFile, data, err)
 	}
 	return v, nil
+}
+
+// serverSection tells whether a release has OneGate's address in a section of its configuration.
+func serverSection(release *semver.Version) bool {
+	return !release.LessThan(semver.New(7, 3, 80, "", ""))
 }
 
 // schemaOf is the version of the database schema that a release works with: maintenance releases keep that of their line.

@@ -5,12 +5,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"io/fs"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -33,6 +34,9 @@ type machine struct {
 
 func newMachine(t *testing.T, version string) *machine {
 	t.Helper()
+	if _, err := exec.LookPath("sqlite3"); err != nil {
+		t.Skipf("%v: apt-get install sqlite3", err)
+	}
 	m := &machine{t: t, env: map[string]string{}, listen: make(chan net.Addr, 1)}
 	m.host = standin.Host{
 		Root:       t.TempDir(),
@@ -152,17 +156,38 @@ func digest(s string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// passwords reads the users' stored passwords out of the database file.
-func (m *machine) passwords() map[string]string {
+// sql runs statements on the database, past the stand-in.
+func (m *machine) sql(statements string) string {
 	m.t.Helper()
-	var db struct {
-		Users []struct{ Name, Password string }
-	}
-	if err := json.Unmarshal([]byte(m.read("/var/lib/one/one.db")), &db); err != nil {
+	if err := os.MkdirAll(m.path("/var/lib/one"), 0o755); err != nil {
 		m.t.Fatal(err)
 	}
+	out, err := exec.Command("sqlite3", m.path("/var/lib/one/one.db"), statements).CombinedOutput()
+	if err != nil {
+		m.t.Fatalf("%s: %v: %s", statements, err, out)
+	}
+	return string(out)
+}
+
+// schema makes a database of a schema, without users.
+func (m *machine) schema(version string) {
+	m.t.Helper()
+	m.sql("CREATE TABLE db_versioning (oid INTEGER, version TEXT); CREATE TABLE user_pool (oid INTEGER, body TEXT);" +
+		"INSERT INTO db_versioning VALUES (0, '" + version + "')")
+}
+
+// passwords reads the users' stored passwords out of the database.
+func (m *machine) passwords() map[string]string {
+	m.t.Helper()
 	passwords := map[string]string{}
-	for _, u := range db.Users {
+	for row := range strings.Lines(m.sql("SELECT body FROM user_pool")) {
+		var u struct {
+			Name     string `xml:"NAME"`
+			Password string `xml:"PASSWORD"`
+		}
+		if err := xml.Unmarshal([]byte(row), &u); err != nil {
+			m.t.Fatal(err)
+		}
 		passwords[u.Name] = u.Password
 	}
 	return passwords
@@ -446,7 +471,7 @@ func TestSchemaVersion(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t, tt.installed)
 			if tt.schema != "" {
-				m.write("/var/lib/one/one.db", `{"schema":"`+tt.schema+`"}`)
+				m.schema(tt.schema)
 			}
 			m.wantFailure(tt.status, tt.message, "onedb", "version", "-v")
 		})
@@ -468,19 +493,24 @@ func TestUpgrade(t *testing.T) {
 	m.wantFailure(255, "Database version mismatch", "oned", "-f")
 	m.write("/usr/lib/one/ruby/onedb/shared/7.0.0_to_7.2.0.rb", "")
 	m.wantFailure(1, "missing migration descriptors", "onedb", "upgrade", "-v")
-	if diff := cmp.Diff(old, m.read("/var/lib/one/one.db")); diff != "" {
-		t.Errorf("the database was not restored (-old +now):\n%s", diff)
+	if m.read("/var/lib/one/one.db") != old {
+		t.Error("the database was not restored")
 	}
 
+	m.wantFailure(255, "No backup has been restored", "onedb", "upgrade", "-v", "--no-backup")
+	m.sql("UPDATE db_versioning SET version = '7.0.0'")
+	old = m.read("/var/lib/one/one.db")
+	m.remove(backup)
 	m.write("/usr/lib/one/ruby/onedb/shared/7.2.0_to_7.4.0.rb", "")
 	if out := m.wantSuccess("onedb", "upgrade", "-v"); !strings.Contains(out, "migrated from 7.0.0 to 7.4.0") {
 		t.Errorf("onedb upgrade prints %q", out)
 	}
-	if diff := cmp.Diff(old, m.read(backup)); diff != "" {
-		t.Errorf("the backup differs (-old +backup):\n%s", diff)
+	if m.read(backup) != old {
+		t.Error("the backup differs from what was there")
 	}
 	m.wantSuccess("onedb", "version", "-v")
-	m.wantSuccess("onedb", "fsck")
+	m.wantFailure(255, "exists, backup aborted", "onedb", "fsck", "--backup", backup)
+	m.wantSuccess("onedb", "fsck", "--force", "--backup", backup)
 	if out := m.wantSuccess("onedb", "upgrade", "-v"); !strings.Contains(out, "already uses version 7.4.0") {
 		t.Errorf("a second onedb upgrade prints %q", out)
 	}
@@ -495,18 +525,100 @@ func TestDowngradeChangesNothing(t *testing.T) {
 	before := m.read("/var/lib/one/one.db")
 	m.wantFailure(3, "newer", "onedb", "upgrade", "-v")
 	m.wantFailure(255, "Database version mismatch", "oned", "-f")
-	if diff := cmp.Diff(before, m.read("/var/lib/one/one.db")); diff != "" {
-		t.Errorf("the database changed (-before +after):\n%s", diff)
+	if m.read("/var/lib/one/one.db") != before {
+		t.Error("the database changed")
 	}
 }
 
 func TestFsckFindsMissingUsers(t *testing.T) {
 	m := newMachine(t, "7.0.1")
 	m.wantFailure(1, "not correctly bootstraped", "onedb", "fsck")
-	m.write("/var/lib/one/one.db", `{"schema":"7.0.0","users":[{"id":0,"name":"oneadmin"}]}`)
+	m.schema("7.0.0")
+	m.sql("INSERT INTO user_pool VALUES (0, '<USER><ID>0</ID></USER>')")
 	m.wantFailure(1, "cannot be repaired", "onedb", "fsck")
 	if !strings.Contains(m.stdout.String(), "User 1 is missing") {
 		t.Errorf("onedb fsck prints %q", m.stdout.String())
+	}
+}
+
+func TestServices(t *testing.T) {
+	for _, c := range []struct {
+		name, version, program, script, auth, file, config string
+		address, page                                      string
+		status                                             int
+	}{
+		{"FireEdge", "7.2.0", "node", "/usr/lib/one/fireedge/dist/index.js", "sunstone_auth", "fireedge-server.conf",
+			"host: '0.0.0.0'\nport: 2616\n", "0.0.0.0:2616", "/fireedge/", 200},
+		{"OneFlow", "7.2.0", "ruby", "/usr/lib/one/oneflow/oneflow-server.rb", "oneflow_auth", "oneflow-server.conf",
+			":host: 127.0.0.1\n:port: 2474\n", "127.0.0.1:2474", "/", 401},
+		{"OneGate", "7.2.0", "ruby", "/usr/lib/one/onegate/onegate-server.rb", "onegate_auth", "onegate-server.conf",
+			":host: '::'\n:port: 5030\n", "[::]:5030", "/", 200},
+		{"OneGate from 7.3.80 on", "7.4.0", "ruby", "/usr/lib/one/onegate/onegate-server.rb", "onegate_auth", "onegate-server.conf",
+			":host: 10.0.0.1\n:server:\n  :bind: 127.0.0.1\n  :port: 5031\n", "127.0.0.1:5031", "/", 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newMachine(t, c.version)
+			m.write("/etc/one/"+c.file, c.config)
+			m.wantFailure(255, "no such file", c.program, c.script)
+			m.write(c.script, "")
+			m.wantFailure(255, c.auth, c.program, c.script)
+			m.write("/var/lib/one/.one/"+c.auth, "serveradmin:x\n")
+			asked, opened := make(chan string, 1), make(chan net.Addr, 1)
+			m.host.Listen = func(ctx context.Context, network, address string) (net.Listener, error) {
+				asked <- address
+				l, err := new(net.ListenConfig).Listen(ctx, network, "127.0.0.1:0")
+				opened <- l.Addr()
+				return l, err
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan int, 1)
+			go func() { ended <- m.host.Run(ctx, c.program, c.script) }()
+			if got := <-asked; got != c.address {
+				t.Errorf("listens on %s, want %s", got, c.address)
+			}
+			response, err := http.Get("http://" + (<-opened).String() + c.page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != c.status {
+				t.Errorf("status %d, want %d", response.StatusCode, c.status)
+			}
+			cancel()
+			if status := <-ended; status != 0 {
+				t.Errorf("told to end, it has status %d", status)
+			}
+		})
+	}
+}
+
+func TestServicesThatCallOned(t *testing.T) {
+	m := newMachine(t, "7.2.0")
+	const hem = "/usr/lib/one/onehem/onehem-server.rb"
+	m.write(hem, "")
+	m.env["ONE_XMLRPC"] = "http://127.0.0.1:1/RPC2"
+	m.wantFailure(255, "hook manager", "ruby", hem)
+	m.wantFailure(255, "127.0.0.1:1", "oneshowback", "calculate")
+	m.start()
+	m.wantSuccess("oneshowback", "calculate")
+	m.wantFailure(255, "usage", "oneshowback")
+	m.wantFailure(255, "not [\"x.rb\"]", "ruby", "x.rb")
+}
+
+func TestGuacd(t *testing.T) {
+	m := newMachine(t, "7.2.0")
+	m.wantFailure(255, "foreground", "guacd")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() { ended <- m.host.Run(ctx, "guacd", "-f", "-b", "127.0.0.1", "-l", "4822") }()
+	connection, err := net.Dial("tcp", (<-m.listen).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = connection.Close()
+	cancel()
+	if status := <-ended; status != 0 {
+		t.Errorf("told to end, it has status %d", status)
 	}
 }
 

@@ -1,0 +1,1 @@
+# The stand-in for ruby does what this would do.

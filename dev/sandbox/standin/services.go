@@ -1,0 +1,185 @@
+package standin
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// interpreted are the services that run in Ruby or Node.js, by the script that the interpreter is given.
+func (h Host) interpreted() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"/usr/lib/one/fireedge/dist/index.js":    h.fireedge,
+		"/usr/lib/one/oneflow/oneflow-server.rb": h.oneflow,
+		"/usr/lib/one/onegate/onegate-server.rb": h.onegate,
+		"/usr/lib/one/onehem/onehem-server.rb":   h.hem,
+	}
+}
+
+// interpreter is ruby or node.
+func (h Host) interpreter(ctx context.Context, args []string) error {
+	if len(args) != 1 || h.interpreted()[args[0]] == nil {
+		return fmt.Errorf("the stand-in runs OpenNebula's services only, not %q", args)
+	}
+	if _, err := os.Stat(h.path(args[0])); err != nil {
+		return err
+	}
+	return h.interpreted()[args[0]](ctx)
+}
+
+func (h Host) fireedge(ctx context.Context) error {
+	var config struct {
+		Host string `yaml:"host"`
+		Port int    `yaml:"port"`
+	}
+	if err := h.readYAML("/etc/one/fireedge-server.conf", &config); err != nil {
+		return err
+	}
+	return h.service(ctx, "sunstone_auth", config.Host, config.Port, func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/fireedge/") {
+			http.NotFound(w, r)
+		}
+	})
+}
+
+func (h Host) oneflow(ctx context.Context) error {
+	var config struct {
+		Host string `yaml:":host"`
+		Port int    `yaml:":port"`
+	}
+	if err := h.readYAML("/etc/one/oneflow-server.conf", &config); err != nil {
+		return err
+	}
+	return h.service(ctx, "oneflow_auth", config.Host, config.Port, func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "A username and password must be provided", http.StatusUnauthorized)
+	})
+}
+
+// onegate reads the keys of the installed version and no others.
+func (h Host) onegate(ctx context.Context) error {
+	type listen struct {
+		Host string `yaml:":host"`
+		Bind string `yaml:":bind"`
+		Port int    `yaml:":port"`
+	}
+	var config struct {
+		listen `yaml:",inline"`
+		Server *listen `yaml:":server"`
+	}
+	if err := h.readYAML("/etc/one/onegate-server.conf", &config); err != nil {
+		return err
+	}
+	release, err := h.version()
+	if err != nil {
+		return err
+	}
+	address, port := config.Host, config.Port
+	if serverSection(release) {
+		if config.Server == nil {
+			return errors.New("/etc/one/onegate-server.conf: no :server")
+		}
+		address, port = config.Server.Bind, config.Server.Port
+	}
+	return h.service(ctx, "onegate_auth", address, port, func(http.ResponseWriter, *http.Request) {})
+}
+
+// hem asks oned for its hooks when it starts, and ends when that does not answer.
+func (h Host) hem(ctx context.Context) error {
+	if _, err := h.callAsUser(ctx, "one.system.version"); err != nil {
+		return fmt.Errorf("hook manager: %w", err)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (h Host) readYAML(path string, v any) error {
+	content, err := os.ReadFile(h.path(path))
+	if err != nil {
+		return err
+	}
+	if err := yaml.Unmarshal(content, v); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// service serves HTTP until ctx is done. Without its auth file a service ends, as the real ones do.
+func (h Host) service(ctx context.Context, auth, address string, port int, handler http.HandlerFunc) error {
+	if _, _, err := readAuth(h.path(filepath.Join(authDir, auth))); err != nil {
+		return err
+	}
+	listener, err := h.Listen(ctx, "tcp", net.JoinHostPort(address, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	h.printf("listening on %s\n", listener.Addr())
+	return serveUntil(ctx, listener, handler)
+}
+
+// serveUntil serves HTTP until ctx is done, and lets the calls in progress finish.
+func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 15 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		return server.Close()
+	}
+	return nil
+}
+
+// guacd accepts connections and closes them.
+func (h Host) guacd(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("guacd", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	foreground := flags.Bool("f", false, "")
+	address, port := flags.String("b", "localhost", ""), flags.String("l", "4822", "")
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("guacd: %w", err)
+	}
+	if !*foreground {
+		return errors.New("guacd -f: the stand-in runs in the foreground only")
+	}
+	listener, err := h.Listen(ctx, "tcp", net.JoinHostPort(*address, *port))
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+	defer stop()
+	for {
+		connection, err := listener.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		_ = connection.Close()
+	}
+}
+
+// oneshowback asks oned, as the real one does; there is nothing to calculate.
+func (h Host) oneshowback(ctx context.Context, args []string) error {
+	if len(args) != 1 || args[0] != "calculate" {
+		return errors.New("usage: oneshowback calculate")
+	}
+	_, err := h.callAsUser(ctx, "one.system.version")
+	return err
+}
