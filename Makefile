@@ -25,7 +25,7 @@ unit: ## tests that need no root, in seconds
 .PHONY: integration
 integration: ## tests that build, scan and push for real; they need root
 	@tests=$$(go tool -n gotestsum); (cd image; $$tests -- ./...); \
-	  $$tests --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/e2e/...
+	  $$tests --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/container/... ./dev/e2e/...
 
 .PHONY: fuzz
 fuzz: ## try each fuzz target for FUZZTIME (5s)
