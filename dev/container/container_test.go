@@ -1,6 +1,7 @@
 package container_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -99,6 +100,7 @@ func TestContainer(t *testing.T) {
 			if after := read(t, filepath.Join(volume, ".one-container/ssh-host-keys/ssh_host_ed25519_key.pub")); after != hostKey {
 				t.Error("sshd has another host key")
 			}
+			wantCheapProbe(t, c)
 			c.signal("KILL")
 			c.wait(stopLimit)
 		}},
@@ -225,6 +227,25 @@ func wantServices(t *testing.T, c *container) {
 		if got := c.mustExec(asRoot, "stat", "-c", "%u", "/proc/"+pid); got != user {
 			t.Errorf("%s runs as user %s, want %s", service, got, user)
 		}
+	}
+}
+
+// wantCheapProbe checks what a probe costs, for it is made every few seconds on every node: the best of some, on a machine that is busy.
+func wantCheapProbe(t *testing.T, c *container) {
+	t.Helper()
+	const limit = 20 * time.Millisecond
+	best := time.Hour
+	for range 5 {
+		out := c.mustExec(asRoot, "bash", "-c", "TIMEFORMAT='%U %S'; time one-container healthcheck ready")
+		var user, system float64
+		if _, err := fmt.Sscan(out, &user, &system); err != nil {
+			t.Fatalf("read the times of a probe from %q: %v", out, err)
+		}
+		best = min(best, time.Duration((user+system)*float64(time.Second)))
+	}
+	t.Logf("a probe takes %s of processor time", best)
+	if best >= limit {
+		t.Errorf("a probe takes %s of processor time, want less than %s", best, limit)
 	}
 }
 
