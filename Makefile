@@ -24,8 +24,9 @@ unit: ## tests that need no root, in seconds
 
 .PHONY: integration
 integration: ## tests that build, scan and push for real; they need root
-	@tests=$$(go tool -n gotestsum); (cd image; $$tests -- ./...); \
-	  $$tests --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/container/... ./dev/e2e/...
+	@tests=$$(go tool -n gotestsum); \
+	  $$tests --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/container/... ./dev/e2e/...; \
+	  cd image; $$tests --format testname -- ./...
 
 .PHONY: fuzz
 fuzz: ## try each fuzz target for FUZZTIME (5s)

@@ -33,6 +33,7 @@ func epoch() time.Time { return time.Date(2026, 7, 26, 10, 0, 0, 0, time.UTC) }
 // images builds the image and keeps the unpacked ones.
 type images struct {
 	world  *sandbox.Sandbox
+	tools  *toolchain.Toolchain
 	engine *local.Engine
 	dir    string
 	made   map[string]image
@@ -79,7 +80,7 @@ func newImages(t *testing.T) *images {
 			t.Error(err)
 		}
 	})
-	return &images{world: world, engine: engine, dir: t.TempDir(), made: make(map[string]image)}
+	return &images{world: world, tools: tools, engine: engine, dir: t.TempDir(), made: make(map[string]image)}
 }
 
 // get returns the image of an OpenNebula version.

@@ -39,8 +39,10 @@ type container struct {
 	state   string // runc's own directory
 	logFile string
 	cmd     *exec.Cmd
-	// ended gets how runc ended, which is how the container did.
-	ended chan error
+	// ended gets how runc ended, which is how the container did; whenEnded is called then.
+	ended     chan error
+	waited    bool
+	whenEnded func()
 }
 
 // run starts a container with a writable layer of its own over the image.
@@ -93,7 +95,7 @@ func run(t *testing.T, o options) *container {
 		_ = log.Close()
 	}()
 	t.Cleanup(func() {
-		if c.cmd.ProcessState == nil {
+		if !c.waited {
 			c.signal("KILL")
 			c.wait(time.Minute)
 		}
@@ -181,6 +183,10 @@ func (c *container) wait(limit time.Duration) int {
 	c.t.Helper()
 	select {
 	case err := <-c.ended:
+		c.waited = true
+		if c.whenEnded != nil {
+			c.whenEnded()
+		}
 		if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 			c.t.Fatal(err)
 		}
@@ -202,6 +208,7 @@ func (c *container) ready(limit time.Duration) {
 		}
 		select {
 		case end := <-c.ended:
+			c.ended <- end
 			c.t.Fatalf("the container ended before it was ready: %v", end)
 		default:
 		}

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -30,20 +30,17 @@ type user struct {
 // errNoSchema says that there is no database, or one without tables.
 var errNoSchema = errors.New("Database is not correctly bootstraped.")
 
-// loadDatabase reads the database. One that is missing or empty is errNoSchema: SQLite makes an empty file by merely opening it.
+// loadDatabase reads the database. One without tables is errNoSchema: SQLite makes an empty file by merely opening it.
 func (h Host) loadDatabase() (*database, error) {
-	info, err := os.Stat(h.path(databaseFile))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
-		return nil, errNoSchema
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
-	}
-	tables, err := h.sql("SELECT COUNT(*) FROM sqlite_master WHERE name IN ('db_versioning', 'user_pool');")
+	server, err := h.openServer()
 	if err != nil {
 		return nil, err
 	}
-	if tables != "2" {
+	tables, err := h.tables(server)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(tables, "db_versioning") || !slices.Contains(tables, "user_pool") {
 		return nil, errNoSchema
 	}
 	db := &database{}
@@ -88,8 +85,8 @@ func (h Host) saveDatabase(db *database) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&script, "INSERT OR REPLACE INTO user_pool VALUES (%d, %s, %s, %[1]d, 0, 1, 0, 0);\n", u.ID, text(u.Name), text(body))
-		fmt.Fprintf(&script, "INSERT OR REPLACE INTO pool_control VALUES ('user_pool', %d);\n", u.ID)
+		fmt.Fprintf(&script, "REPLACE INTO user_pool VALUES (%d, %s, %s, %[1]d, 0, 1, 0, 0);\n", u.ID, text(u.Name), text(body))
+		fmt.Fprintf(&script, "REPLACE INTO pool_control VALUES ('user_pool', %d);\n", u.ID)
 	}
 	script.WriteString("COMMIT;")
 	_, err := h.sql(script.String())
@@ -104,15 +101,26 @@ func (u user) document() (string, error) {
 	return string(document), err
 }
 
-// sql runs statements with SQLite's own client, which the real tools use as well, and returns what they select.
+// sql runs statements with the database's own client, which the real tools use as well, and returns what they select.
 func (h Host) sql(statements string) (string, error) {
-	cmd := exec.Command("sqlite3", "-batch", "-noheader", h.path(databaseFile))
-	cmd.Stdin = strings.NewReader(".bail on\n.timeout 10000\n" + statements + "\n")
-	out, err := cmd.Output()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return "", fmt.Errorf("open the database %s: %s", databaseFile, strings.TrimSpace(string(exit.Stderr)))
+	server, err := h.openServer()
+	if err != nil {
+		return "", err
 	}
-	return strings.TrimSpace(string(out)), err
+	return server.run(statements)
+}
+
+// tables are those of a database. A file that does not exist has none, and is not to be made by asking.
+func (h Host) tables(server server) ([]string, error) {
+	query := "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE();"
+	if server.file != "" {
+		if _, err := os.Stat(server.file); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		query = "SELECT name FROM sqlite_master WHERE type = 'table';"
+	}
+	out, err := server.run(query)
+	return strings.Fields(out), err
 }
 
 // text is a literal of SQL.

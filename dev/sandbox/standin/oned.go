@@ -47,7 +47,7 @@ func (h Host) oned(ctx context.Context, args []string) (err error) {
 	if err := h.resolveOwnName(ctx, config["HOSTNAME"]); err != nil {
 		return err
 	}
-	db, err := h.openPool(release, config["DB.BACKEND"])
+	db, err := h.openPool(release)
 	if err != nil {
 		return err
 	}
@@ -84,10 +84,7 @@ func (h Host) resolveOwnName(ctx context.Context, configured string) error {
 }
 
 // openPool opens the database and, when it has no user 0, fills it.
-func (h Host) openPool(release *semver.Version, backend string) (*database, error) {
-	if backend != "" && backend != "sqlite" {
-		return nil, fmt.Errorf("%s: DB: BACKEND %q: the stand-in knows sqlite only", configFile, backend)
-	}
+func (h Host) openPool(release *semver.Version) (*database, error) {
 	db, err := h.loadDatabase()
 	if errors.Is(err, errNoSchema) {
 		// The tables come before the users: a first boot that ends half way leaves a schema without user 0.

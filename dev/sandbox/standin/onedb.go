@@ -68,7 +68,7 @@ func parseOptions(command string, args []string) (onedbOptions, error) {
 	return o, nil
 }
 
-// backUp copies the database to where the options say, or beside it.
+// backUp writes the database to where the options say, or beside where SQLite's is.
 func (h Host) backUp(o onedbOptions) (string, error) {
 	backup := o.backup
 	if backup == "" {
@@ -77,17 +77,32 @@ func (h Host) backUp(o onedbOptions) (string, error) {
 	if _, err := os.Stat(h.path(backup)); err == nil && !o.force {
 		return "", fmt.Errorf("File %s exists, backup aborted. Use -f to overwrite.", backup)
 	}
-	if err := h.copyDatabase(databaseFile, backup); err != nil {
+	server, err := h.openServer()
+	if err == nil {
+		err = server.dump(h.path(backup))
+	}
+	if err != nil {
 		return "", fmt.Errorf("back up the database: %w", err)
 	}
-	h.printf("Sqlite database backup stored in %s\n", backup)
+	h.printf("Database backup stored in %s\n", backup)
 	return backup, nil
 }
 
-// schemas returns the schema of the database and the one that the release wants. All errors have status 1.
+func (h Host) putBack(backup string) error {
+	server, err := h.openServer()
+	if err != nil {
+		return err
+	}
+	return server.restore(h.path(backup))
+}
+
+// schemas returns the schema of the database and the one that the release wants. That there is none has status 1.
 func (h Host) schemas(release *semver.Version) (db *database, have, want *semver.Version, err error) {
 	if db, err = h.loadDatabase(); err != nil {
-		return nil, nil, nil, &exitError{schemaMissing, err.Error()}
+		if errors.Is(err, errNoSchema) {
+			err = &exitError{schemaMissing, err.Error()}
+		}
+		return nil, nil, nil, err
 	}
 	if have, err = semver.StrictNewVersion(db.Schema); err != nil {
 		return nil, nil, nil, &exitError{schemaMissing, fmt.Sprintf("schema version %q: %v", db.Schema, err)}
@@ -143,7 +158,7 @@ func (h Host) onedbUpgrade(release *semver.Version, o onedbOptions) error {
 			return &exitError{failed, err.Error() + "\nWARNING: No backup has been restored as --no-backup flag was set."}
 		}
 		if err != nil {
-			if restore := h.copyDatabase(backup, databaseFile); restore != nil {
+			if restore := h.putBack(backup); restore != nil {
 				return &exitError{1, errors.Join(err, restore).Error()}
 			}
 			return &exitError{1, err.Error() + "\nThe database was restored from " + backup}
@@ -174,14 +189,6 @@ func (h Host) migrator(from string) (to string, err error) {
 		return "", fmt.Errorf("migration descriptor %s: %w", found[0], err)
 	}
 	return to, nil
-}
-
-func (h Host) copyDatabase(from, to string) error {
-	data, err := os.ReadFile(h.path(from))
-	if err != nil {
-		return err
-	}
-	return replaceFile(h.path(to), data)
 }
 
 // onedbFsck checks what there is to check: that the users which everything depends on are there.

@@ -328,7 +328,8 @@ func TestConfiguration(t *testing.T) {
 	tests := []struct {
 		name, config, message string
 	}{
-		{"another back end", `DB = [ BACKEND = "mysql", SERVER = "db" ]`, `BACKEND "mysql"`},
+		{"another back end", `DB = [ BACKEND = "postgresql" ]`, `BACKEND "postgresql"`},
+		{"no server", `DB = [ BACKEND = "mysql", SERVER = "127.0.0.1", PORT = 1, USER = "a", PASSWD = "b", DB_NAME = "c" ]`, "Error connecting to DB"},
 		{"open list", "PORT = 2633\nDB = [ BACKEND = \"sqlite\"", "/etc/one/oned.conf:2: DB: no ] at the end of the list"},
 		{"open quote", `HOSTNAME = "one`, "/etc/one/oned.conf:1: HOSTNAME: no closing quote"},
 		{"no value", "# first\nHOSTNAME", "/etc/one/oned.conf:2: HOSTNAME: = was expected"},

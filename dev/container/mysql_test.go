@@ -1,0 +1,125 @@
+package container_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"opennebula-kube/dev/toolchain"
+)
+
+// TestMySQL takes an installation with its database on a server through a first boot, an upgrade, and a wrong password. The server is
+// started after the container, which has to wait for it.
+func TestMySQL(t *testing.T) {
+	built := newImages(t)
+	if err := built.tools.OSPackages(t.Context(), toolchain.Need{Command: "mariadbd", Package: "mariadb-server"}); err != nil {
+		t.Skip(err)
+	}
+	const password = "p$ ` &;"
+	server := newServer(t, password)
+	volume := t.TempDir()
+	env := []string{"OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_HOST=127.0.0.1", "OPENNEBULA_DB_PASSWORD=" + password, "OPENNEBULA_DB_NAME=one"}
+	start := func(t *testing.T, version string, more ...string) *container {
+		t.Helper()
+		c := run(t, options{image: built.get(t, version), volume: volume, env: append(env, more...)})
+		c.wantEventually(t, "start-up to wait for the database", func() bool {
+			return strings.Contains(c.log(), "waiting for database one on 127.0.0.1 port 3306")
+		})
+		server.join(t, c)
+		return c
+	}
+	for _, step := range []struct {
+		name string
+		run  func(t *testing.T)
+	}{
+		{"first boot", func(t *testing.T) {
+			c := start(t, oldest, "OPENNEBULA_ONEADMIN_PASSWORD=first")
+			c.ready(startLimit)
+			wantServices(t, c)
+			if _, err := os.Stat(filepath.Join(volume, "one.db")); err == nil {
+				t.Error("there is a database of SQLite as well")
+			}
+			wantStopped(t, c)
+		}},
+		{"upgrade that is cut off", func(t *testing.T) {
+			for _, after := range []time.Duration{0, 300, 600, 900} {
+				c := start(t, middle)
+				time.Sleep(after * time.Millisecond)
+				c.signal("KILL")
+				c.wait(stopLimit)
+			}
+		}},
+		{"upgrade with a new password", func(t *testing.T) {
+			c := start(t, middle, "OPENNEBULA_ONEADMIN_PASSWORD=second")
+			upgrade(t, c, volume, middle)
+			c.wantLog("changed the password of user 0 in the database")
+		}},
+		{"wrong password of the database", func(t *testing.T) {
+			c := start(t, middle, "OPENNEBULA_DB_PASSWORD=hush", "OPENNEBULA_DB_WAIT=8s")
+			if status := c.wait(startLimit); status != 1 {
+				t.Errorf("status %d, want 1", status)
+			}
+			c.wantLog("failed to reach the database", "Access denied for user 'oneadmin'", "OPENNEBULA_DB_")
+			if strings.Contains(c.log(), "hush") {
+				t.Error("the password is in the log")
+			}
+		}},
+	} {
+		if !t.Run(step.name, step.run) {
+			t.Fatal("the steps after this one build on it")
+		}
+	}
+}
+
+// server is a MariaDB that is started anew in the network of each container, on the same data.
+type server struct{ dir string }
+
+func newServer(t *testing.T, password string) *server {
+	t.Helper()
+	s := &server{dir: t.TempDir()}
+	install := exec.CommandContext(t.Context(), "mariadb-install-db", "--no-defaults", "--user=root", "--datadir="+s.dir+"/data", "--skip-test-db")
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	setup := fmt.Sprintf("CREATE DATABASE IF NOT EXISTS one;\nCREATE USER IF NOT EXISTS oneadmin@'%%' IDENTIFIED BY '%s';\n"+
+		"GRANT ALL ON one.* TO oneadmin@'%%';\n", password)
+	if err := os.WriteFile(s.dir+"/init.sql", []byte(setup), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// join starts the server beside a container, until the end of the test.
+func (s *server) join(t *testing.T, c *container) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "runc", "--root", c.state, "state", c.id).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var state struct{ Pid int }
+	if err := json.Unmarshal(out, &state); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(t.TempDir(), "mariadbd.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", state.Pid), "mariadbd", "--no-defaults", "--user=root",
+		"--datadir="+s.dir+"/data", "--init-file="+s.dir+"/init.sql", "--bind-address=127.0.0.1", "--port=3306",
+		"--socket="+s.dir+"/socket", "--pid-file="+s.dir+"/pid")
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// The next one may start only when this one has let go of the data.
+	c.whenEnded = func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = log.Close()
+	}
+}

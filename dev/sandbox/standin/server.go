@@ -1,0 +1,98 @@
+package standin
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// server is where the database is: a file of SQLite's, or a database of MySQL's.
+type server struct {
+	// file is empty for MySQL.
+	file                              string
+	address, port, user, pass, schema string
+}
+
+// openServer reads where the database is from oned's configuration, as oned and its tools do.
+func (h Host) openServer() (server, error) {
+	content, err := os.ReadFile(h.path(configFile))
+	if err != nil {
+		return server{}, fmt.Errorf("read configuration: %w", err)
+	}
+	config, err := parseConfig(configFile, string(content))
+	if err != nil {
+		return server{}, fmt.Errorf("read configuration: %w", err)
+	}
+	switch backend := config["DB.BACKEND"]; backend {
+	case "", "sqlite":
+		return server{file: h.path(databaseFile)}, nil
+	case "mysql":
+		return server{
+			address: config["DB.SERVER"], port: config["DB.PORT"], user: config["DB.USER"], pass: config["DB.PASSWD"], schema: config["DB.DB_NAME"],
+		}, nil
+	default:
+		return server{}, fmt.Errorf("%s: DB: BACKEND %q: sqlite or mysql was expected", configFile, backend)
+	}
+}
+
+// run runs statements and returns what they select.
+func (s server) run(statements string) (string, error) {
+	if s.file != "" {
+		cmd := exec.Command("sqlite3", "-batch", "-noheader", s.file)
+		cmd.Stdin = strings.NewReader(".bail on\n.timeout 10000\n" + statements + "\n")
+		return output(cmd)
+	}
+	return s.client(strings.NewReader(statements), "mariadb", "--batch", "--raw", "--skip-column-names", s.schema)
+}
+
+// dump writes all that is in a database to a file, restore puts it back.
+func (s server) dump(path string) error {
+	if s.file != "" {
+		return copyFile(s.file, path)
+	}
+	_, err := s.client(nil, "mariadb-dump", "--single-transaction", "--no-tablespaces", "--result-file="+path, s.schema)
+	return err
+}
+
+func (s server) restore(path string) error {
+	if s.file != "" {
+		return copyFile(path, s.file)
+	}
+	backup, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = backup.Close() }()
+	_, err = s.client(backup, "mariadb", s.schema)
+	return err
+}
+
+func (s server) client(stdin io.Reader, program string, args ...string) (string, error) {
+	connection := []string{"--no-defaults", "--protocol=tcp", "--host=" + s.address, "--port=" + s.port, "--user=" + s.user}
+	cmd := exec.Command(program, append(connection, args...)...)
+	cmd.Env = append(os.Environ(), "MYSQL_PWD="+s.pass)
+	cmd.Stdin = stdin
+	return output(cmd)
+}
+
+func output(cmd *exec.Cmd) (string, error) {
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return "", fmt.Errorf("Error connecting to DB: %s", strings.TrimSpace(string(exit.Stderr)))
+	}
+	if err != nil {
+		return "", fmt.Errorf("Error connecting to DB: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return replaceFile(to, data)
+}
