@@ -174,7 +174,9 @@ func (s *suite) testContent(t *testing.T, pushed v1.Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, pkg := range []string{"opennebula", "opennebula-fireedge", "opennebula-flow", "opennebula-gate"} {
+	for _, pkg := range []string{
+		"opennebula", "opennebula-fireedge", "opennebula-flow", "opennebula-gate", "opennebula-guacd", "opennebula-migration", "opennebula-tools",
+	} {
 		if version, ok := files.installed[pkg]; !ok || !strings.HasPrefix(version, s.Spec.Version+"-") {
 			t.Errorf("package %s: installed = %v, version %q, want %s-*", pkg, ok, version, s.Spec.Version)
 		}

@@ -24,7 +24,7 @@ type files struct {
 
 func secretPatterns() []string {
 	return []string{
-		"etc/ssh/ssh_host_*_key", "etc/ssl/private/*.key", "var/lib/one/.ssh/id_*", "var/lib/one/.ssh/authorized_keys", "var/lib/one/.one/*",
+		"etc/ssh/ssh_host_*_key", "etc/ssl/private/*.key", "var/lib/one/.ssh/id_*", "var/lib/one/.ssh/authorized_keys", "var/lib/one/.one/*", "var/lib/one/.one-container/*",
 	}
 }
 

@@ -47,8 +47,11 @@ func (h *Host) Attributes(path string, mode fs.FileMode, owner Owner) error {
 // content already is left alone.
 func (h *Host) WriteFile(path string, content []byte, mode fs.FileMode, owner Owner) error {
 	at := h.Path(path)
-	if has, err := os.ReadFile(at); err == nil && bytes.Equal(has, content) {
-		return h.Attributes(path, mode, owner)
+	// A link is replaced: what it leads to may be anybody's, and it was not this that put it there.
+	if info, err := os.Lstat(at); err == nil && info.Mode().IsRegular() {
+		if has, err := os.ReadFile(at); err == nil && bytes.Equal(has, content) {
+			return h.Attributes(path, mode, owner)
+		}
 	}
 	if err := h.replace(at, content, mode, owner, (*os.File).Sync); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

@@ -49,6 +49,83 @@ func TestWriteFileLeavesOldContent(t *testing.T) {
 	}
 }
 
+func TestWriteFileReplacesLinks(t *testing.T) {
+	h := system(t)
+	if err := h.WriteFile("/elsewhere", []byte("same"), 0o600, own(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("elsewhere", h.Path("/file")); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.WriteFile("/file", []byte("same"), 0o644, own(t)); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(h.Path("/file")); err != nil || info.Mode() != 0o644 {
+		t.Errorf("/file is %v, %v, want a file", info.Mode(), err)
+	}
+	if info, err := os.Lstat(h.Path("/elsewhere")); err != nil || info.Mode() != 0o600 {
+		t.Errorf("/elsewhere is %v, %v, want it as it was", info.Mode(), err)
+	}
+}
+
+func TestEdit(t *testing.T) {
+	h := system(t)
+	if err := h.WriteFile("/file", []byte("a"), 0o640, own(t)); err != nil {
+		t.Fatal(err)
+	}
+	edit := func(content []byte) ([]byte, error) { return append(content, 'b'), nil }
+	if err := h.Edit("/file", edit); err != nil {
+		t.Fatal(err)
+	}
+	content, err := h.ReadFile("/file")
+	info, statErr := os.Stat(h.Path("/file"))
+	if string(content) != "ab" || err != nil || statErr != nil || info.Mode() != 0o640 {
+		t.Errorf("content %q, %v, mode %v, %v, want ab and 0640", content, err, info.Mode(), statErr)
+	}
+	refused := errors.New("refused")
+	if err := h.Edit("/file", func([]byte) ([]byte, error) { return []byte("c"), refused }); !errors.Is(err, refused) {
+		t.Errorf("error %v, want %v", err, refused)
+	}
+	if content, _ := h.ReadFile("/file"); string(content) != "ab" {
+		t.Errorf("content after an error %q", content)
+	}
+	if err := h.Edit("/none", edit); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v, want that there is no file", err)
+	}
+}
+
+func TestCopy(t *testing.T) {
+	h := system(t)
+	if err := h.WriteFile("/from/file", nil, 0o600, own(t)); err == nil {
+		t.Error("WriteFile made a directory")
+	}
+	if err := h.Directory("/from", 0o755, own(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.WriteFile("/from/file", []byte("x"), 0o755, own(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("file", h.Path("/from/link")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, name := range []string{"file", "link"} {
+			if err := h.Copy("/from/"+name, "/to/the/"+name, own(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if info, err := os.Lstat(h.Path("/to/the/file")); err != nil || info.Mode() != 0o755 {
+		t.Errorf("the file is %v, %v, want 0755", info.Mode(), err)
+	}
+	if target, err := os.Readlink(h.Path("/to/the/link")); target != "file" || err != nil {
+		t.Errorf("the link leads to %q, %v", target, err)
+	}
+	if err := h.Flush("/to"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDirectory(t *testing.T) {
 	h := system(t)
 	for _, mode := range []fs.FileMode{0o755, 0o700} {

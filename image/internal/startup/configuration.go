@@ -96,12 +96,26 @@ func (s *Start) editOned(f *onedconf.File) error {
 		f.Set(onedconf.Key{Name: "LOG", Member: "DEBUG_LEVEL"}, strconv.Itoa(s.settings.LogLevel)),
 	}
 	if s.ipv6Only() {
-		errs = append(errs, f.Set(onedconf.Key{Name: "LISTEN_ADDRESS"}, "::"))
+		errs = append(errs, listenEverywhere(f))
 	}
 	if endpoint := s.settings.OneGateEndpoint; endpoint != "" {
 		errs = append(errs, f.Set(onedconf.Key{Name: "ONEGATE_ENDPOINT"}, endpoint))
 	}
 	return errors.Join(errs...)
+}
+
+// listenEverywhere has oned listen on IPv6; the second address is there from 7.2 on.
+func listenEverywhere(f *onedconf.File) error {
+	for _, name := range []string{"LISTEN_ADDRESS", "GRPC_LISTEN_ADDRESS"} {
+		key := onedconf.Key{Name: name}
+		if _, ok, err := f.Get(key); err != nil || !ok {
+			return err
+		}
+		if err := f.Set(key, "::"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Start) editMonitord(f *onedconf.File) error {

@@ -16,6 +16,10 @@ const networkConfText = `---
 
 // configFiles have the forms that the files of a version have.
 func configFiles(version string) map[string]string {
+	grpc := ""
+	if !semver.MustParse(version).LessThan(semver.MustParse("7.2.0")) {
+		grpc = "GRPC_LISTEN_ADDRESS = \"0.0.0.0\"\n"
+	}
 	gate := ":host: 127.0.0.1\n:port: 5030\n"
 	if !semver.MustParse(version).LessThan(semver.MustParse("7.3.80")) {
 		gate = ":server:\n  :bind: 127.0.0.1 # loopback\n  :port: 5030\n"
@@ -29,7 +33,7 @@ DB = [ BACKEND = "sqlite",
        TIMEOUT = 2500 ]
 # HOSTNAME = "name"
 LISTEN_ADDRESS = "0.0.0.0"
-FEDERATION = [
+` + grpc + `FEDERATION = [
     MODE      = "STANDALONE",
     SERVER_ID = -1
 ]
