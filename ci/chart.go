@@ -19,7 +19,7 @@ type Chart struct {
 	// +private
 	Source *dagger.Directory
 	// +private
-	Go *dagger.Container
+	Golang string
 }
 
 // Chart is the Helm chart in the project's sources.
@@ -34,7 +34,7 @@ func (m *OpennebulaKube) Chart(
 	// +ignore=["*", "!chart/opennebula"]
 	source *dagger.Directory,
 ) *Chart {
-	return &Chart{Source: source.Directory("chart/opennebula"), Go: m.Go}
+	return &Chart{Source: source.Directory("chart/opennebula"), Golang: m.Golang}
 }
 
 // Lint checks the chart with Helm's linter; it fails on warnings too.

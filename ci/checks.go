@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -8,7 +9,7 @@ import (
 	"opennebula-kube/ci/internal/dagger"
 )
 
-// golangImage is where the checks run: Go, in the version that go.mod asks for, on Debian.
+// golangImage is where the checks run: Go, in the version that go.mod asks for, on Debian. It is the Dockerfile's GO_IMAGE.
 const golangImage = "docker.io/library/golang:1.26.8-bookworm@sha256:dc9ad6c05acc7a88e5b71bde60a5fe3bd4b9f0db209011711b464107438a8107"
 
 // sources is where the project's sources are in the container of a check.
@@ -105,17 +106,13 @@ func (c *Chart) Test(
 	// +ignore=["*", "!chart", "!ci", "!image/exceptions.yaml"]
 	source *dagger.Directory,
 ) error {
-	m := &OpennebulaKube{Go: c.Go}
+	m := &OpennebulaKube{Golang: c.Golang}
 	return run(ctx, m.workshop(source).WithWorkdir(sources+"/ci").WithExec([]string{"go", "test", "-run", "^TestChart", "./helmrepo"}))
 }
 
 // workshop is a container with Go and the project's sources. What is downloaded and compiled there is kept.
 func (m *OpennebulaKube) workshop(source *dagger.Directory) *dagger.Container {
-	base := m.Go
-	if base == nil {
-		base = dag.Container().From(golangImage)
-	}
-	return base.
+	return dag.Container().From(cmp.Or(m.Golang, golangImage)).
 		WithMountedCache("/go/pkg/mod", dag.CacheVolume("opennebula-kube-go-modules")).
 		WithMountedCache("/root/.cache", dag.CacheVolume("opennebula-kube-cache")).
 		WithEnvVariable("GOMODCACHE", "/go/pkg/mod").

@@ -62,24 +62,24 @@ func convertSlice[I any, O any](in []I, f func(I) O) []O {
 func (r OpennebulaKube) MarshalJSON() ([]byte, error) {
 	var concrete struct {
 		Scanner *dagger.Container
-		Go      *dagger.Container
+		Golang  string
 	}
 	concrete.Scanner = r.Scanner
-	concrete.Go = r.Go
+	concrete.Golang = r.Golang
 	return json.Marshal(&concrete)
 }
 
 func (r *OpennebulaKube) UnmarshalJSON(bs []byte) error {
 	var concrete struct {
 		Scanner *dagger.Container
-		Go      *dagger.Container
+		Golang  string
 	}
 	err := json.Unmarshal(bs, &concrete)
 	if err != nil {
 		return err
 	}
 	r.Scanner = concrete.Scanner
-	r.Go = concrete.Go
+	r.Golang = concrete.Golang
 	return nil
 }
 
@@ -134,24 +134,24 @@ func (r *Image) UnmarshalJSON(bs []byte) error {
 func (r Chart) MarshalJSON() ([]byte, error) {
 	var concrete struct {
 		Source *dagger.Directory
-		Go     *dagger.Container
+		Golang string
 	}
 	concrete.Source = r.Source
-	concrete.Go = r.Go
+	concrete.Golang = r.Golang
 	return json.Marshal(&concrete)
 }
 
 func (r *Chart) UnmarshalJSON(bs []byte) error {
 	var concrete struct {
 		Source *dagger.Directory
-		Go     *dagger.Container
+		Golang string
 	}
 	err := json.Unmarshal(bs, &concrete)
 	if err != nil {
 		return err
 	}
 	r.Source = concrete.Source
-	r.Go = concrete.Go
+	r.Golang = concrete.Golang
 	return nil
 }
 
@@ -1162,7 +1162,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg scanner", err))
 				}
 			}
-			var golang *dagger.Container
+			var golang string
 			if inputArgs["golang"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["golang"]), &golang)
 				if err != nil {

@@ -16,7 +16,7 @@ type OpennebulaKube struct {
 	// +private
 	Scanner *dagger.Container
 	// +private
-	Go *dagger.Container
+	Golang string
 }
 
 // New says where the tools come from, for networks that do not reach the public registries.
@@ -27,12 +27,12 @@ func New(
 	//
 	// +optional
 	scanner *dagger.Container,
-	// Image with Go on Debian to run the checks in (default: Docker's golang, pinned by digest).
+	// Image with Go on Debian, to compile and to run the checks with (default: Docker's golang, pinned by digest).
 	//
 	// +optional
-	golang *dagger.Container,
+	golang string,
 ) *OpennebulaKube {
-	return &OpennebulaKube{Scanner: scanner, Go: golang}
+	return &OpennebulaKube{Scanner: scanner, Golang: golang}
 }
 
 // checkFormat rejects a format that a function does not know.

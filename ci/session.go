@@ -85,7 +85,7 @@ func (m *OpennebulaKube) open(ctx context.Context, r request) (*session, error) 
 		return nil, err
 	}
 	made := engine.New(dag, engine.Config{
-		Context: image, Scanner: m.Scanner, Keychain: keychain, DatabaseRepository: database, Dir: dir,
+		Context: image, GoImage: m.Golang, Scanner: m.Scanner, Keychain: keychain, DatabaseRepository: database, Dir: dir,
 	})
 	return &session{
 		Pipeline: &pipeline.Pipeline{

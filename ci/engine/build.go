@@ -100,6 +100,9 @@ func (e *Engine) buildPlatform(ctx context.Context, spec pipeline.BuildSpec, pla
 // container is what the Dockerfile makes of a spec for one platform.
 func (e *Engine) container(spec pipeline.BuildSpec, platform string) *dagger.Container {
 	arguments := spec.Arguments()
+	if e.config.GoImage != "" {
+		arguments["GO_IMAGE"] = e.config.GoImage
+	}
 	if spec.NoCache {
 		arguments[rebuildArgument] = rand.Text()
 	}

@@ -24,8 +24,8 @@ type world struct {
 	Upstream, BaseImage, Repository string
 	// Database exists, NoDatabase does not.
 	Database, NoDatabase string
-	// Scanner is an image with Trivy; Sources is the directory of the image's sources.
-	Scanner, Sources string
+	// Scanner is an image with Trivy, Golang one with Go; Sources is the directory of the image's sources.
+	Scanner, Golang, Sources string
 	// Stall is where a request stalls the upstream and is answered when a request to that hangs; Resume is where one ends that.
 	Stall, Resume string
 }
@@ -41,6 +41,7 @@ func TestConformance(t *testing.T) {
 		return func(t *testing.T) pipeline.Engine {
 			return engine.New(session, engine.Config{
 				Context:            session.Address(w.Sources).Directory(),
+				GoImage:            w.Golang,
 				Scanner:            session.Container().From(w.Scanner),
 				DatabaseRepository: database,
 				Dir:                t.TempDir(),

@@ -23,6 +23,8 @@ import (
 type Config struct {
 	// Context are the image's sources: the directory of its Dockerfile.
 	Context *dagger.Directory
+	// GoImage is the image to compile the image's own program with; "" is the one that the Dockerfile pins.
+	GoImage string
 	// Scanner has Trivy, as the program trivy; nil is Trivy's own image, see DefaultScanner.
 	Scanner *dagger.Container
 	// Keychain has the credentials for base images and for the registry that is pushed to; nil is none. Trivy gets none.

@@ -28,8 +28,8 @@ func TestDagger(t *testing.T) {
 // daggerWorld is a sandbox, and a module that works in it.
 type daggerWorld struct {
 	*world
-	// module is the directory of the module's sources, scanner an image with Trivy.
-	module, scanner string
+	// module is the directory of the module's sources; scanner is an image with Trivy, golang one with Go.
+	module, scanner, golang string
 }
 
 // startDagger starts a sandbox that containers reach, or skips the test.
@@ -38,7 +38,7 @@ func startDagger(t testing.TB) *daggerWorld {
 	needDagger(t)
 	w := startWith(t, sandbox.Options{Host: privateAddress(t), RegistryPort: daggerRegistryPort})
 	w.needPulls(t)
-	return &daggerWorld{world: w, module: root, scanner: w.scannerImage(t)}
+	return &daggerWorld{world: w, module: root, scanner: w.scannerImage(t), golang: w.golangImage(t)}
 }
 
 // testSame wants from each function what the embedded command line prints.
@@ -130,7 +130,7 @@ func (d *daggerWorld) command(t testing.TB, args ...string) *exec.Cmd {
 	if len(args) > 1 && args[0] == "-o" {
 		flags, args = append(flags, args[:2]...), args[2:]
 	}
-	return exec.CommandContext(t.Context(), "dagger", append(append(flags, "--scanner", d.scanner), args...)...)
+	return exec.CommandContext(t.Context(), "dagger", append(append(flags, "--scanner", d.scanner, "--golang", d.golang), args...)...)
 }
 
 // typed runs the embedded command line.

@@ -38,7 +38,7 @@ func (d *daggerWorld) testEngine(t *testing.T) {
 	description, err := json.Marshal(map[string]string{
 		"Upstream": w.Upstream, "BaseImage": w.BaseImage, "Repository": w.Repository,
 		"Database": w.DatabaseRepository, "NoDatabase": w.Registry + "/no-such-db:2",
-		"Scanner": d.scanner, "Sources": sources,
+		"Scanner": d.scanner, "Golang": d.golang, "Sources": sources,
 		"Stall": control + "/stall", "Resume": control + "/resume",
 	})
 	if err != nil {

@@ -2,15 +2,18 @@ package e2e_test
 
 import (
 	"archive/tar"
-	"bytes"
+	"compress/gzip"
+	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/crane"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
@@ -64,22 +67,45 @@ func (w *world) scannerImage(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(program)
+	return w.toolImage(t, "trivy", nil, func(archive *tar.Writer) error { return addFile(archive, program, "usr/local/bin/trivy") })
+}
+
+// golangImage does the same with this machine's Go.
+func (w *world) golangImage(t testing.TB) string {
+	t.Helper()
+	output, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT", "GOPROXY").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var archive bytes.Buffer
-	writer := tar.NewWriter(&archive)
-	if err := writer.WriteHeader(&tar.Header{Name: "usr/local/bin/trivy", Mode: 0o755, Size: int64(len(data)), Typeflag: tar.TypeReg}); err != nil {
+	goroot, proxy, _ := strings.Cut(strings.TrimSpace(string(output)), "\n")
+	environment := []string{"PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOTOOLCHAIN=local", "GOPROXY=" + proxy}
+	return w.toolImage(t, "golang", environment, func(archive *tar.Writer) error {
+		return filepath.WalkDir(goroot, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || !entry.Type().IsRegular() {
+				return err
+			}
+			inside, err := filepath.Rel(goroot, path)
+			if err != nil {
+				return err
+			}
+			return addFile(archive, path, "usr/local/go/"+filepath.ToSlash(inside))
+		})
+	})
+}
+
+// toolImage publishes the base image with a layer more, and with environment variables.
+func (w *world) toolImage(t testing.TB, name string, environment []string, fill func(*tar.Writer) error) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name+".tar")
+	file, err := os.Create(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := writer.Write(data); err != nil {
+	archive := tar.NewWriter(file)
+	if err := errors.Join(fill(archive), archive.Close(), file.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := writer.Close(); err != nil {
-		t.Fatal(err)
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil })
+	layer, err := tarball.LayerFromFile(path, tarball.WithCompressionLevel(gzip.BestSpeed))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,16 +113,42 @@ func (w *world) scannerImage(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var image v1.Image
-	if image, err = base.Image(dir); err != nil {
+	image, err := base.Image(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if image, err = mutate.AppendLayers(image, layer); err != nil {
 		t.Fatal(err)
 	}
-	ref := w.Registry + "/trivy:pinned"
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := config.DeepCopy().Config
+	changed.Env = append(changed.Env, environment...)
+	if image, err = mutate.Config(image, changed); err != nil {
+		t.Fatal(err)
+	}
+	ref := w.Registry + "/" + name + ":pinned"
 	if err := crane.Push(image, ref); err != nil {
 		t.Fatal(err)
 	}
 	return ref
+}
+
+func addFile(archive *tar.Writer, path, name string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if err := archive.WriteHeader(&tar.Header{Name: name, Mode: int64(info.Mode().Perm()), Size: info.Size(), Typeflag: tar.TypeReg}); err != nil {
+		return err
+	}
+	_, err = io.Copy(archive, file)
+	return err
 }

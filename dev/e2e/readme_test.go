@@ -14,7 +14,7 @@ import (
 func (d *daggerWorld) testReadme(t *testing.T) {
 	dir := t.TempDir()
 	d.copySources(t, dir)
-	defaults := []string{"SCANNER=" + d.scanner}
+	defaults := []string{"SCANNER=" + d.scanner, "GOLANG=" + d.golang}
 	for argument, functions := range map[string][]string{
 		"upstream=" + d.Upstream:               {"releases", "detectVersion", "plan", "build", "release"},
 		"dbRepository=" + d.DatabaseRepository: {"plan", "release"},

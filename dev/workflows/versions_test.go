@@ -27,6 +27,9 @@ func TestVersionsAgree(t *testing.T) {
 			find("dev/tools/trivy.mod", `github.com/aquasecurity/trivy v(\S+)`), find("ci/engine/scan.go", `ghcr.io/aquasecurity/trivy:([^@]+)@sha256:`),
 		},
 		"Go, of the module and of the checks": {find("go.mod", `(?m)^go (\S+)$`), find("ci/checks.go", `library/golang:([0-9.]+)-bookworm@sha256:`)},
+		"Go, of the image and of the checks": {
+			find("image/Dockerfile", `(?m)^ARG GO_IMAGE=(\S+)$`), find("ci/checks.go", `"(docker.io/library/golang:\S+)"`),
+		},
 		"Dagger, of the module and in ci.yml": {
 			find("dagger.json", `"engineVersion": "(\S+)"`), find(".github/workflows/ci.yml", `version: (v[0-9.]+)`),
 		},
