@@ -23,6 +23,7 @@ func TestDagger(t *testing.T) {
 	t.Run("report", d.testReport)
 	t.Run("readme", d.testReadme)
 	t.Run("errors", d.testErrors)
+	t.Run("checks", d.testChecks)
 }
 
 // daggerWorld is a sandbox, and a module that works in it.
@@ -76,6 +77,28 @@ func (d *daggerWorld) testSame(t *testing.T) {
 func (d *daggerWorld) planArgs(name string) []string {
 	image, _ := d.repository(name)
 	return d.releaseOptions(image)
+}
+
+// testChecks runs the checks that do not run all of these tests again, and spoils what one of them looks after.
+func (d *daggerWorld) testChecks(t *testing.T) {
+	d.call(t, "generated")
+	d.call(t, "chart", "test")
+	spoilt := *d
+	spoilt.module = t.TempDir()
+	spoilt.copySources(t, spoilt.module)
+	generated, err := os.OpenFile(filepath.Join(spoilt.module, "ci", "dagger.gen.go"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := generated.WriteString("\n// by hand\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := generated.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := spoilt.tryCall(t, "generated"); err == nil || !strings.Contains(output, "ci/dagger.gen.go") || !strings.Contains(output, "dagger develop") {
+		t.Errorf("generated code that was edited: %v\n%s", err, output)
+	}
 }
 
 func (d *daggerWorld) testErrors(t *testing.T) {
