@@ -28,8 +28,8 @@ type options struct {
 	// volume is mounted at /var/lib/one.
 	volume string
 	env    []string
-	// readOnly makes the root file system so, with empty mounts where the image has to write.
-	readOnly bool
+	// readOnly makes the root file system so, with empty mounts where the image has to write; readOnlyVolume the volume.
+	readOnly, readOnlyVolume bool
 }
 
 // container is one that runs, or has run.
@@ -118,6 +118,9 @@ func (o options) spec(hosts string) *specs.Spec {
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "nodev", "ro"}},
 		{Destination: "/etc/hosts", Type: "bind", Source: hosts, Options: []string{"bind", "ro"}},
 		{Destination: "/var/lib/one", Type: "bind", Source: o.volume, Options: []string{"rbind", "rw"}},
+	}
+	if o.readOnlyVolume {
+		mounts[len(mounts)-1].Options = []string{"rbind", "ro"}
 	}
 	if o.readOnly {
 		mounts = append(mounts, tmpfs("/run", "755"), tmpfs("/tmp", "1777"), tmpfs("/etc/one", "755"), tmpfs("/var/log/one", "755"))

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"opennebula-kube/image/internal/host"
 )
@@ -43,7 +42,7 @@ func (s *Start) directories(context.Context) error {
 		{stateDir + "/vms", 0o750, host.Oneadmin()},
 	} {
 		if err := s.host.Directory(d.path, d.mode, d.owner); err != nil {
-			return explain(err)
+			return explainOwner(err)
 		}
 	}
 	for _, path := range stale() {
@@ -54,15 +53,10 @@ func (s *Start) directories(context.Context) error {
 	return nil
 }
 
-// explain adds what to do to errors about the volume.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%w; mount it writable", err)
-	case errors.Is(err, fs.ErrPermission):
+// explainOwner adds what to do when somebody else's files may not be changed.
+func explainOwner(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w; have the volume belong to user and group 9869, or let the container change owners (capability CHOWN)", err)
-	case errors.Is(err, syscall.ENOSPC):
-		return fmt.Errorf("%w; make room on it", err)
 	}
 	return err
 }
@@ -99,7 +93,7 @@ func (s *Start) takeVolume() error {
 		err = s.host.Chown(root, host.Oneadmin())
 	}
 	if err != nil {
-		return explain(fmt.Errorf("give %s to oneadmin: %w", stateDir, err))
+		return explainOwner(fmt.Errorf("give %s to oneadmin: %w", stateDir, err))
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func (s *Start) drivers(context.Context) error {
 	r := refresher{start: s, aside: replacedDir + "/" + s.host.Now().UTC().Format("20060102T150405Z")}
 	for _, name := range slices.Sorted(maps.Keys(installed)) {
 		if err := r.refresh(name, installed[name], before[name]); err != nil {
-			return explain(err)
+			return err
 		}
 	}
 	r.report()

@@ -61,7 +61,7 @@ func (s *Start) onedb(ctx context.Context, args ...string) (status int, said str
 func (s *Start) upgrade(ctx context.Context) error {
 	backup, err := s.backup(ctx)
 	if err != nil {
-		return fmt.Errorf("back up %s before its upgrade: %w", s.database, explain(err))
+		return fmt.Errorf("back up %s before its upgrade: %w", s.database, err)
 	}
 	if err := s.host.WriteFile(upgradeFile, []byte(backup+"\n"), 0o600, host.Oneadmin()); err != nil {
 		return err

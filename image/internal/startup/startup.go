@@ -4,9 +4,11 @@ package startup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/Masterminds/semver/v3"
 
@@ -79,10 +81,21 @@ func (s *Start) steps() []step {
 func (s *Start) Run(ctx context.Context) error {
 	for _, step := range s.steps() {
 		if err := step.run(ctx); err != nil {
-			return fmt.Errorf("failed to %s: %w", step.doing, err)
+			return fmt.Errorf("failed to %s: %w", step.doing, explain(err))
 		}
 	}
 	return nil
+}
+
+// explain adds what to do to errors of the file systems.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w; mount it writable", err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w; make room on it", err)
+	}
+	return err
 }
 
 func (s *Start) reachDatabase(ctx context.Context) error {

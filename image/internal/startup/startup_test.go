@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -98,6 +99,20 @@ func TestVolumeOfSomebodyElse(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestTroubleWithTheVolumeIsExplained(t *testing.T) {
+	t.Parallel()
+	for cause, want := range map[syscall.Errno]string{
+		syscall.EROFS: "mount it writable", syscall.ENOSPC: "make room on it", syscall.EDQUOT: "make room on it", syscall.EPERM: "user and group 9869",
+	} {
+		m := newMachine(t, "7.2.0")
+		m.host.Chown = func(path string, _ host.Owner) error { return &fs.PathError{Op: "lchown", Path: path, Err: cause} }
+		err := m.start()
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "failed to prepare directories") {
+			t.Errorf("%v: error %v, want %q in it", cause, err, want)
+		}
+	}
 }
 
 // TestCutOff ends start-up at every one of its effects in turn, as a power cut would, and wants the next start to complete.
