@@ -7,9 +7,39 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+// Files are written under names of this form, and get their own name when they are whole. A power cut leaves them behind.
+const (
+	leftoverPrefix = "."
+	leftoverSuffix = ".new"
+)
+
+// IsLeftover tells whether a file is one that was never finished.
+func IsLeftover(path string) bool {
+	name := filepath.Base(path)
+	return strings.HasPrefix(name, leftoverPrefix) && strings.HasSuffix(name, leftoverSuffix)
+}
+
+// RemoveLeftovers removes the files of a directory that were never finished.
+func (h *Host) RemoveLeftovers(dir string) error {
+	entries, err := os.ReadDir(h.Path(dir))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.IsDir() || !IsLeftover(entry.Name()) {
+			continue
+		}
+		if _, err := h.Remove(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Directory makes a directory, or gives the one that is there the mode and the owner.
 func (h *Host) Directory(path string, mode fs.FileMode, owner Owner) error {
@@ -60,7 +90,7 @@ func (h *Host) WriteFile(path string, content []byte, mode fs.FileMode, owner Ow
 }
 
 func (h *Host) replace(at string, content []byte, mode fs.FileMode, owner Owner, sync func(*os.File) error) (err error) {
-	temporary, err := os.CreateTemp(filepath.Dir(at), "."+filepath.Base(at)+".*.new")
+	temporary, err := os.CreateTemp(filepath.Dir(at), leftoverPrefix+filepath.Base(at)+".*"+leftoverSuffix)
 	if err != nil {
 		return err
 	}
@@ -158,7 +188,7 @@ func (h *Host) copyLink(from, to string, owner Owner) error {
 	if has, err := os.Readlink(h.Path(to)); err == nil && has == target {
 		return nil
 	}
-	part := h.Path(to) + ".new"
+	part := h.Path(filepath.Join(filepath.Dir(to), leftoverPrefix+filepath.Base(to)+leftoverSuffix))
 	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -45,6 +45,11 @@ func (s *Start) directories(context.Context) error {
 			return explainOwner(err)
 		}
 	}
+	for _, dir := range []string{authDir, sshDir, ownDir} {
+		if err := s.host.RemoveLeftovers(dir); err != nil {
+			return err
+		}
+	}
 	for _, path := range stale() {
 		if _, err := s.host.Remove(path); err != nil {
 			return err

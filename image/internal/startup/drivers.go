@@ -111,6 +111,11 @@ func (s *Start) removeOld(before, installed manifest) error {
 		if _, ok := installed[name]; ok || isConfiguration(name) {
 			return nil
 		}
+		if host.IsLeftover(name) {
+			// It would be run along with the drivers.
+			_, err := s.host.Remove(filepath.Join(driverDir, name))
+			return err
+		}
 		has, err := s.sum(filepath.Join(driverDir, name))
 		if err != nil {
 			return err

@@ -178,6 +178,21 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
+func TestLeftoversOfAPowerCut(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.2.0")
+	m.boot()
+	m.boot()
+	before := m.volume()
+	for _, file := range []string{authDir + "/.one_auth.12.new", sshDir + "/.id_rsa.12.new", ownDir + "/.drivers.json.12.new", driverDir + "/im/.probe.rb.12.new"} {
+		m.write(file, "half")
+	}
+	m.boot()
+	if diff := cmp.Diff(before, m.volume()); diff != "" {
+		t.Errorf("volume (-before +after):\n%s", diff)
+	}
+}
+
 func TestFirstBootOfOnedCutOff(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(m *machine){
