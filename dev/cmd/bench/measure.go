@@ -138,7 +138,8 @@ func (b *bench) pipeline(ctx context.Context, at place) *exec.Cmd {
 		"--db-repository", b.world.DatabaseRepository,
 		"--platform", b.platform,
 		"--output", at.out)
-	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+at.state)
+	// Go's own cache stays: what it has of the standard library is the machine's, for both sides.
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+at.state, "GOCACHE="+b.paths.goCache)
 	return cmd
 }
 

@@ -17,6 +17,8 @@ type paths struct {
 	pipeline string
 	// bin is a directory with the tools that the script calls.
 	bin string
+	// goCache is where Go keeps what it has compiled.
+	goCache string
 }
 
 // prepare makes everything that is done once on a machine and is not part of a release.
@@ -44,6 +46,11 @@ func prepare(ctx context.Context, tools *toolchain.Toolchain, dir string) (paths
 			return p, err
 		}
 	}
+	cache, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output()
+	if err != nil {
+		return p, fmt.Errorf("find Go's cache: %w", err)
+	}
+	p.goCache = strings.TrimSpace(string(cache))
 	say("compiling the pipeline")
 	if output, err := exec.CommandContext(ctx, "go", "build", "-o", p.pipeline, "./dev/cmd/pipeline").CombinedOutput(); err != nil {
 		return p, fmt.Errorf("compile the pipeline: %w\n%s", err, output)
