@@ -8,23 +8,24 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"opennebula-kube/image/internal/host"
 	"opennebula-kube/image/internal/onedconf"
+	"opennebula-kube/image/internal/supervisord"
 	"opennebula-kube/image/internal/xmlrpc"
 	"opennebula-kube/image/internal/yamlconf"
 )
 
 // Files that tell where the services listen and what to log in with.
 const (
-	onedConf         = "/etc/one/oned.conf"
-	fireedgeConf     = "/etc/one/fireedge-server.conf"
-	oneflowConf      = "/etc/one/oneflow-server.conf"
-	onegateConf      = "/etc/one/onegate-server.conf"
-	oneAuth          = "/var/lib/one/.one/one_auth"
-	supervisorSocket = "/run/supervisor.sock"
+	onedConf     = "/etc/one/oned.conf"
+	fireedgeConf = "/etc/one/fireedge-server.conf"
+	oneflowConf  = "/etc/one/oneflow-server.conf"
+	onegateConf  = "/etc/one/onegate-server.conf"
+	oneAuth      = "/var/lib/one/.one/one_auth"
 )
 
 // Probe is what is asked.
@@ -46,13 +47,9 @@ func Probes() []Probe { return []Probe{Live, Started, Ready} }
 // Check carries out a probe. All that does not answer is in the error.
 func Check(ctx context.Context, h *host.Host, probe Probe) error {
 	c := &checker{host: h, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
-	checks := map[Probe][]func(context.Context) error{
-		Live:    {c.supervisord, c.oned},
-		Started: {c.oneadmin},
-		Ready:   {c.oneadmin, c.fireedge, c.oneflow, c.onegate},
-	}[probe]
-	if checks == nil {
-		return fmt.Errorf("there is no probe %q: give one of %v", probe, Probes())
+	checks, err := c.checks(probe)
+	if err != nil {
+		return err
 	}
 	// At the same time, for a probe has a time limit.
 	errs := make(chan error)
@@ -66,21 +63,43 @@ func Check(ctx context.Context, h *host.Host, probe Probe) error {
 	return errors.Join(all...)
 }
 
+// checks are those of a probe that are about services of this container.
+func (c *checker) checks(probe Probe) ([]func(context.Context) error, error) {
+	chosen, err := supervisord.Chosen(c.host)
+	if err != nil {
+		return nil, err
+	}
+	type check struct {
+		service string
+		run     func(context.Context) error
+	}
+	all := map[Probe][]check{
+		Live: {{"", c.supervisord}, {supervisord.Oned, c.oned}},
+		// Of every container: all services wait for oned.
+		Started: {{"", c.oneadmin}},
+		Ready:   {{"", c.oneadmin}, {"fireedge", c.fireedge}, {"oneflow", c.oneflow}, {"onegate", c.onegate}},
+	}[probe]
+	if all == nil {
+		return nil, fmt.Errorf("there is no probe %q: give one of %v", probe, Probes())
+	}
+	var checks []func(context.Context) error
+	for _, check := range all {
+		// Nothing is chosen before start-up has come so far.
+		if check.service == "" || len(chosen) == 0 || slices.Contains(chosen, check.service) {
+			checks = append(checks, check.run)
+		}
+	}
+	return checks, nil
+}
+
 type checker struct {
 	host   *host.Host
 	client *http.Client
 }
 
 func (c *checker) supervisord(ctx context.Context) error {
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var dialer net.Dialer
-			return dialer.DialContext(ctx, "unix", c.host.Path(supervisorSocket))
-		},
-	}}
 	const running = "1"
-	state, err := xmlrpc.Call(ctx, client, "http://supervisord/RPC2", "supervisor.getState")
+	state, err := supervisord.Call(ctx, c.host, "supervisor.getState")
 	if err != nil {
 		return fmt.Errorf("supervisord does not answer: %w", err)
 	}

@@ -145,6 +145,30 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckOfSomeServices asks a container for what it has, and no more.
+func TestCheckOfSomeServices(t *testing.T) {
+	container := healthy()
+	container.fireedge, container.onegate = 502, 502
+	h := container.host(t)
+	chosen := mkdir(t, h.Path("/run/one-container/services"))
+	for _, service := range []string{"oneflow", "guacd"} {
+		if err := os.WriteFile(filepath.Join(chosen, service+".conf"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, probe := range health.Probes() {
+		if err := health.Check(t.Context(), h, probe); err != nil {
+			t.Errorf("%s: %v", probe, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(chosen, "onegate.conf"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := health.Check(t.Context(), h, health.Ready); err == nil || !strings.Contains(err.Error(), "OneGate answers") {
+		t.Errorf("error %v, want one about OneGate", err)
+	}
+}
+
 func TestCheckNamesAllThatIsDown(t *testing.T) {
 	h := &host.Host{Root: t.TempDir()}
 	for _, dir := range []string{"/etc/one", "/var/lib/one/.one"} {

@@ -7,15 +7,19 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"opennebula-kube/image/internal/supervisord"
 )
 
 // Load reads and checks the settings. environ is the environment as os.Environ returns it.
 func Load(environ []string, readFile func(path string) ([]byte, error)) (Settings, error) {
 	r := newReader(environ, readFile)
 	s := Settings{
+		Services:         r.services("SERVICES"),
 		Database:         r.database(),
 		OneadminPassword: r.oneadminPassword(),
 		Hostname:         r.hostname("HOSTNAME"),
@@ -34,6 +38,23 @@ func Load(environ []string, readFile func(path string) ([]byte, error)) (Setting
 		return Settings{}, err
 	}
 	return s, nil
+}
+
+// services reads names with commas between them.
+func (r *reader) services(name string) []string {
+	var chosen []string
+	for service := range strings.SplitSeq(r.text(name, ""), ",") {
+		service = strings.TrimSpace(service)
+		switch {
+		case service == "" || slices.Contains(chosen, service):
+		case !slices.Contains(supervisord.Services(), service):
+			r.wrong(name, service, "there is no such service: give some of "+strings.Join(supervisord.Services(), ", ")+
+				", with commas between them, or none to run all")
+		default:
+			chosen = append(chosen, service)
+		}
+	}
+	return chosen
 }
 
 // shellSafe are values that onedb passes to a shell without quotes.

@@ -6,6 +6,8 @@ import "time"
 
 // Settings are all settings of the container.
 type Settings struct {
+	// Services are those that are to run; none are all.
+	Services []string
 	Database Database
 	// OneadminPassword is the password of OpenNebula's first user; "" keeps the one that there is, or makes one.
 	OneadminPassword string

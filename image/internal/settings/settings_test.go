@@ -56,6 +56,7 @@ func TestLoad(t *testing.T) {
 		}, func(s *settings.Settings) {
 			s.FireEdge, s.OneFlow, s.OneGate = settings.Listen{"::", 80}, settings.Listen{Address: "::1"}, settings.Listen{Port: 5031}
 		}},
+		{"services", []string{"OPENNEBULA_SERVICES=oned, ssh-agent,,oned,"}, func(s *settings.Settings) { s.Services = []string{"oned", "ssh-agent"} }},
 		{"log level by name", []string{"OPENNEBULA_LOG_LEVEL=Debug"}, func(s *settings.Settings) { s.LogLevel = 3 }},
 		{"log level by number", []string{"OPENNEBULA_LOG_LEVEL=5"}, func(s *settings.Settings) { s.LogLevel = 5 }},
 		{"overrides", []string{
@@ -135,6 +136,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"endpoint", []string{"OPENNEBULA_ONEGATE_ENDPOINT=gate:5030"}, []string{"OPENNEBULA_ONEGATE_ENDPOINT", `"gate:5030"`, "http://"}},
 		{"tproxy", []string{"OPENNEBULA_TPROXY=80=web:80,5030=gate"}, []string{"OPENNEBULA_TPROXY", `"5030=gate"`}},
 		{"tproxy port", []string{"OPENNEBULA_TPROXY=99999=gate:1"}, []string{"OPENNEBULA_TPROXY", `"99999=gate:1"`}},
+		{"services", []string{"OPENNEBULA_SERVICES=oned,sunstone"}, []string{"OPENNEBULA_SERVICES", `"sunstone"`, "fireedge, guacd, hem, oned, "}},
 		{"listen", []string{"OPENNEBULA_FIREEDGE_LISTEN=localhost:80"}, []string{"OPENNEBULA_FIREEDGE_LISTEN", `"localhost:80"`}},
 		{"log level", []string{"OPENNEBULA_LOG_LEVEL=loud"}, []string{"OPENNEBULA_LOG_LEVEL", `"loud"`, "debug"}},
 		{"override", []string{"OPENNEBULA_CONFIG=oned.conf"}, []string{"OPENNEBULA_CONFIG", `"oned.conf"`, "<key> = <value>"}},

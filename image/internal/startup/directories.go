@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"opennebula-kube/image/internal/host"
+	"opennebula-kube/image/internal/supervisord"
 )
 
 // stale are files that tell of processes of an earlier container: none of them lives on.
@@ -45,11 +46,19 @@ func (s *Start) directories(context.Context) error {
 			return explainOwner(err)
 		}
 	}
+	if !supervisord.HasOned(s.settings.Services) {
+		// What looks like a leftover may be what the container of oned is writing.
+		return s.removeStale()
+	}
 	for _, dir := range []string{authDir, sshDir, ownDir} {
 		if err := s.host.RemoveLeftovers(dir); err != nil {
 			return err
 		}
 	}
+	return s.removeStale()
+}
+
+func (s *Start) removeStale() error {
 	for _, path := range stale() {
 		if _, err := s.host.Remove(path); err != nil {
 			return err

@@ -19,6 +19,8 @@ const (
 // hostKeyTypes are those of the keys that sshd shows itself by.
 func hostKeyTypes() []string { return []string{"ed25519", "rsa"} }
 
+func hostKeyFile(kind string) string { return filepath.Join(hostKeyDir, "ssh_host_"+kind+"_key") }
+
 // sshKeys sees to the keys that oneadmin logs in to hypervisors with, and these to the front-end, and to the host keys of sshd. All are
 // on the volume: after another start everybody must know this machine again.
 func (s *Start) sshKeys(ctx context.Context) error {
@@ -114,7 +116,7 @@ func (s *Start) hostKeys(ctx context.Context) error {
 		return err
 	}
 	for _, kind := range hostKeyTypes() {
-		path := filepath.Join(hostKeyDir, "ssh_host_"+kind+"_key")
+		path := hostKeyFile(kind)
 		if s.exists(path) {
 			continue
 		}

@@ -9,12 +9,14 @@ import (
 	"io"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/Masterminds/semver/v3"
 
 	"opennebula-kube/image/internal/database"
 	"opennebula-kube/image/internal/host"
 	"opennebula-kube/image/internal/settings"
+	"opennebula-kube/image/internal/supervisord"
 )
 
 // Where things are.
@@ -63,9 +65,18 @@ type step struct {
 // steps are in the order that they depend on each other. Nothing on the volume is changed to another version before the schema step
 // has found that the database can go with it.
 func (s *Start) steps() []step {
+	if !supervisord.HasOned(s.settings.Services) {
+		return []step{
+			{"prepare directories", s.directories},
+			{"write the configuration", s.configuration},
+			{"choose the services", s.services},
+			{"find what the container of oned puts on the volume", s.awaitOned},
+		}
+	}
 	return []step{
 		{"prepare directories", s.directories},
 		{"write the configuration", s.configuration},
+		{"choose the services", s.services},
 		{"set up oneadmin's password", s.password},
 		{"set up SSH keys", s.sshKeys},
 		{"reach the database", s.reachDatabase},
@@ -96,6 +107,25 @@ func explain(err error) error {
 		return fmt.Errorf("%w; make room on it", err)
 	}
 	return err
+}
+
+func (s *Start) services(context.Context) error {
+	return supervisord.Choose(s.host, s.settings.Services)
+}
+
+// awaitOned waits for the last that the container of oned makes before it needs the database, so that no two make the same.
+func (s *Start) awaitOned(ctx context.Context) error {
+	types := hostKeyTypes()
+	last := hostKeyFile(types[len(types)-1])
+	for begin := s.host.Now(); !s.exists(last) || !s.exists(oneAuth); {
+		if waited := s.host.Now().Sub(begin); waited >= s.settings.Database.Wait {
+			return fmt.Errorf("waited %s in vain for %s and %s: start a container with oned that has the same volume", waited, oneAuth, last)
+		}
+		if err := s.host.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Start) reachDatabase(ctx context.Context) error {

@@ -1,0 +1,96 @@
+package supervisord
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"opennebula-kube/image/internal/host"
+)
+
+const (
+	// installedDir has the configuration of all services, chosenDir links to those that are to run: supervisord reads it.
+	installedDir = "/etc/supervisor/services"
+	chosenDir    = "/run/one-container/services"
+	extension    = ".conf"
+)
+
+// Choose has supervisord run these services and no others; none given are all.
+func Choose(h *host.Host, services []string) error {
+	if len(services) == 0 {
+		services = Services()
+	}
+	if err := h.Directory(filepath.Dir(chosenDir), 0o755, host.Owner{}); err != nil {
+		return err
+	}
+	if err := h.Directory(chosenDir, 0o755, host.Owner{}); err != nil {
+		return err
+	}
+	// A container that is started again may have had others.
+	before, err := Chosen(h)
+	if err != nil {
+		return err
+	}
+	for _, service := range before {
+		if _, err := h.Remove(filepath.Join(chosenDir, service+extension)); err != nil {
+			return err
+		}
+	}
+	for _, service := range services {
+		if err := os.Symlink(filepath.Join(installedDir, service+extension), h.Path(filepath.Join(chosenDir, service+extension))); err != nil {
+			return fmt.Errorf("choose service %s: %w", service, err)
+		}
+	}
+	return nil
+}
+
+// Chosen returns the services that are to run, in the order of their names; none before the choice is made.
+func Chosen(h *host.Host) ([]string, error) {
+	entries, err := os.ReadDir(h.Path(chosenDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var services []string
+	for _, entry := range entries {
+		if name, ok := strings.CutSuffix(entry.Name(), extension); ok && slices.Contains(Services(), name) {
+			services = append(services, name)
+		}
+	}
+	return services, nil
+}
+
+var stopWait = regexp.MustCompile(`(?m)^stopwaitsecs=(\d+)$`)
+
+// StopTime is how long supervisord may take to stop what is chosen: one service after the other, each within its own time.
+func StopTime(h *host.Host) (time.Duration, error) {
+	services, err := Chosen(h)
+	if err != nil {
+		return 0, err
+	}
+	var total time.Duration
+	for _, service := range services {
+		path := filepath.Join(installedDir, service+extension)
+		content, err := h.ReadFile(path)
+		if err != nil {
+			return 0, err
+		}
+		match := stopWait.FindSubmatch(content)
+		if match == nil {
+			return 0, fmt.Errorf("%s: there is no line stopwaitsecs=<seconds>: add it, for the container has to know how long %s may take to stop",
+				path, service)
+		}
+		seconds, err := strconv.Atoi(string(match[1]))
+		if err != nil {
+			return 0, fmt.Errorf("%s: stopwaitsecs: %w", path, err)
+		}
+		total += time.Duration(seconds) * time.Second
+	}
+	return total, nil
+}

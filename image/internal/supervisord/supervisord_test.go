@@ -1,0 +1,131 @@
+package supervisord_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"opennebula-kube/image/internal/host"
+	"opennebula-kube/image/internal/supervisord"
+)
+
+const (
+	rootfs    = "../../rootfs"
+	installed = "/etc/supervisor/services"
+)
+
+// machine has the configuration that the image has.
+func machine(t *testing.T) *host.Host {
+	t.Helper()
+	h := host.System(t.Logf)
+	h.Root = t.TempDir()
+	h.Chown = func(string, host.Owner) error { return nil }
+	if err := os.CopyFS(h.Path(installed), os.DirFS(rootfs+installed)); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// TestServices compares the list with the files.
+func TestServices(t *testing.T) {
+	files, err := filepath.Glob(rootfs + installed + "/*.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, file := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(file), ".conf"))
+	}
+	if !slices.Equal(names, supervisord.Services()) {
+		t.Errorf("there are files for %q, and the list is %q", names, supervisord.Services())
+	}
+}
+
+func TestChoose(t *testing.T) {
+	h := machine(t)
+	if chosen, err := supervisord.Chosen(h); len(chosen) > 0 || err != nil {
+		t.Errorf("before a choice: %q, %v", chosen, err)
+	}
+	// Each time over what was chosen before.
+	for _, c := range []struct {
+		services, want []string
+		stop           time.Duration
+	}{
+		{nil, supervisord.Services(), 190 * time.Second},
+		{[]string{"oned", "hem"}, []string{"hem", "oned"}, 80 * time.Second},
+		{[]string{"sshd"}, []string{"sshd"}, 10 * time.Second},
+	} {
+		for range 2 {
+			if err := supervisord.Choose(h, c.services); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := supervisord.Chosen(h)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("chosen %q, %v, want %q", got, err, c.want)
+		}
+		if stop, err := supervisord.StopTime(h); stop != c.stop || err != nil {
+			t.Errorf("%q: stopping takes %s, %v, want %s", c.services, stop, err, c.stop)
+		}
+	}
+	if err := os.WriteFile(h.Path(installed+"/sshd.conf"), []byte("[program:sshd]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := supervisord.StopTime(h); err == nil || !strings.Contains(err.Error(), "sshd.conf: there is no line stopwaitsecs") {
+		t.Errorf("error %v, want one about stopwaitsecs", err)
+	}
+}
+
+func TestFindGivenUp(t *testing.T) {
+	process := func(name, state, spawnerr string) string {
+		return "<value><struct><member><name>name</name><value><string>" + name + "</string></value></member>" +
+			"<member><name>state</name><value><int>" + state + "</int></value></member>" +
+			"<member><name>spawnerr</name><value><string>" + spawnerr + "</string></value></member></struct></value>"
+	}
+	running, retried, fatal := process("oned", "20", ""), process("hem", "30", "Exited"), process("fireedge", "200", "Exited too quickly")
+	for _, c := range []struct {
+		name, processes string
+		want            *supervisord.GivenUp
+	}{
+		{"none", "", nil},
+		{"all well, or tried again", running + retried, nil},
+		{"given up", running + fatal + retried, &supervisord.GivenUp{Service: "fireedge", Reason: "Exited too quickly"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := machine(t)
+			serve(t, h, "<methodResponse><params><param><value><array><data>"+c.processes+"</data></array></value></param></params></methodResponse>")
+			got, err := supervisord.FindGivenUp(t.Context(), h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (got == nil) != (c.want == nil) || got != nil && *got != *c.want {
+				t.Errorf("found %+v, want %+v", got, c.want)
+			}
+		})
+	}
+	if _, err := supervisord.FindGivenUp(t.Context(), machine(t)); err == nil {
+		t.Error("no error from a supervisord that does not run")
+	}
+}
+
+func serve(t *testing.T, h *host.Host, answer string) {
+	t.Helper()
+	if err := os.MkdirAll(h.Path("/run"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", h.Path("/run/supervisor.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) }))
+	server.Listener = listener
+	server.Start()
+	t.Cleanup(server.Close)
+}
