@@ -15,7 +15,7 @@ import (
 	"opennebula-kube/image/internal/startup"
 )
 
-// start prepares the container and becomes supervisord. It returns only when that fails.
+// start prepares the container and becomes the parent of its services. It returns only when that fails, or when it is to stop before.
 func start(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("start: the user is %d: run the container as root; sshd needs it, and the services run as oneadmin all the same", os.Geteuid())
@@ -29,10 +29,19 @@ func start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Run(ctx); err != nil {
+	if err := s.Run(ctx); ctx.Err() == nil && err != nil {
 		return err
 	}
-	return become("supervisord", "--nodaemon", "--configuration", "/etc/supervisor/supervisord.conf")
+	if ctx.Err() != nil {
+		h.Log("asked to stop before any service was started: %v", context.Cause(ctx))
+		return nil //nolint:nilerr // a step that was cut off is what was asked for
+	}
+	// As a new program: the environment that a process was started with can be read for as long as it runs.
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return become(self, "supervise")
 }
 
 // become replaces this process, which is the first of the container, by a program.

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"opennebula-kube/image/internal/host"
+	"opennebula-kube/image/internal/supervise"
+	"opennebula-kube/image/internal/supervisord"
+)
+
+const (
+	// givenUpInterval is how often supervisord is asked whether it has given up a service.
+	givenUpInterval = 2 * time.Second
+	// stopSlack is what supervisord may take besides the time that it gives the services.
+	stopSlack = 10 * time.Second
+)
+
+func superviseServices(ctx context.Context) error {
+	h := host.System(func(string, ...any) {})
+	limit, err := supervisord.StopTime(h)
+	if err != nil {
+		return err
+	}
+	parent := supervise.Parent{
+		Args:      []string{"supervisord", "--nodaemon", "--configuration", "/etc/supervisor/supervisord.conf"},
+		Env:       withoutSettings(os.Environ()),
+		GivenUp:   func(ctx context.Context) (*supervisord.GivenUp, error) { return supervisord.FindGivenUp(ctx, h) },
+		Interval:  givenUpInterval,
+		StopLimit: limit + stopSlack,
+		Stderr:    os.Stderr,
+	}
+	return parent.Run(ctx)
+}
