@@ -142,7 +142,43 @@ func TestContainer(t *testing.T) {
 			}
 			c.ready(startLimit)
 			wantServices(t, c)
+			c.mustExec(asRoot, "sh", "-c", "sleep 0.1 &")
+			c.wantEventually(t, "zombies to be taken in", func() bool {
+				_, err := c.exec(asRoot, "sh", "-c", "grep -qs '^State:.Z' /proc/[0-9]*/status")
+				return err != nil
+			})
 			wantStopped(t, c)
+		}},
+		{"a service that cannot start", func(t *testing.T) {
+			// An address of another machine.
+			c := start(t, middle, "OPENNEBULA_FIREEDGE_LISTEN=192.0.2.1")
+			if status := c.wait(startLimit + stopLimit); status != 1 {
+				t.Errorf("status %d, want 1", status)
+			}
+			lines := strings.Split(strings.TrimSpace(c.log()), "\n")
+			last := lines[len(lines)-1]
+			for _, want := range []string{"error: service fireedge keeps failing", "192.0.2.1"} {
+				if !strings.Contains(last, want) {
+					t.Errorf("last line %q, want %q in it", last, want)
+				}
+			}
+			c.wantLog("stopped: oned")
+		}},
+		{"some of the services", func(t *testing.T) {
+			c := start(t, middle, "OPENNEBULA_SERVICES=oned, hem")
+			c.ready(startLimit)
+			status, _ := c.exec(asRoot, "supervisorctl", "status")
+			var names []string
+			for line := range strings.Lines(status) {
+				names = append(names, strings.Fields(line)[0])
+			}
+			if diff := cmp.Diff([]string{"hem", "oned"}, names); diff != "" {
+				t.Errorf("services (-want +got):\n%s", diff)
+			}
+			c.signal("TERM")
+			if status := c.wait(stopLimit); status != 0 {
+				t.Errorf("stopped, the container has status %d, want 0", status)
+			}
 		}},
 		{"read-only root file system", func(t *testing.T) {
 			c := run(t, options{image: built.get(t, middle), volume: volume, readOnly: true})
