@@ -180,6 +180,15 @@ func TestContainer(t *testing.T) {
 				t.Errorf("stopped, the container has status %d, want 0", status)
 			}
 		}},
+		{"stopped while it waits for the database", func(t *testing.T) {
+			c := start(t, middle, "OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_HOST=192.0.2.1", "OPENNEBULA_DB_PASSWORD=x")
+			c.wantEventually(t, "it to wait", func() bool { return strings.Contains(c.log(), "waiting for ") })
+			c.signal("TERM")
+			if status := c.wait(stopLimit); status != 0 {
+				t.Errorf("stopped, the container has status %d, want 0", status)
+			}
+			c.wantLog("asked to stop before any service was started")
+		}},
 		{"read-only root file system", func(t *testing.T) {
 			c := run(t, options{image: built.get(t, middle), volume: volume, readOnly: true})
 			c.ready(startLimit)
