@@ -134,7 +134,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{[]string{"detect-version", "--upstream", nothing.URL}, nothing.URL},
 		{[]string{"detect-version", "--upstream", "downloads.opennebula.io"}, "downloads.opennebula.io"},
 		{[]string{"releases", "--format", "xml"}, "table, json"},
-		{append([]string{"release"}, image...), "--registry"},
+		{append([]string{"release", "--output", t.TempDir()}, image...), "--registry"},
 		{append([]string{"push", "--registry", "ghcr.io/acme/opennebula:tag"}, image...), "ghcr.io/acme/opennebula:tag"},
 		{append([]string{"push", "--registry", "ghcr.io/acme/opennebula", "--username", "me"}, image...), passwordVariable},
 		{append([]string{"push", "--registry", "ghcr.io/acme/opennebula", "--password-file", "x"}, image...), "--username"},
