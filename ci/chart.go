@@ -156,11 +156,6 @@ func (c *Chart) Publish(
 		return nil, err
 	}
 	places := pipeline.ChartOptions{RepositoryURL: chartRepositoryURL}
-	if chartRepository != nil {
-		if places.RepositoryDir, err = exported(ctx, chartRepository); err != nil {
-			return nil, err
-		}
-	}
 	if chartRegistry != "" {
 		keychain, err := login{username, password}.keychain(ctx, chartRegistry)
 		if err != nil {
@@ -170,18 +165,32 @@ func (c *Chart) Publish(
 			return nil, err
 		}
 	}
+	changed, err := takeRepository(ctx, &places, chartRepository)
+	if err != nil {
+		return nil, err
+	}
 	results, err := places.Publish(ctx, archive, time.Now().UTC().Truncate(time.Second))
 	if err != nil {
 		return nil, err
 	}
-	publication := new(ChartPublication)
+	publication := &ChartPublication{Changed: changed}
 	for _, result := range results {
 		publication.Locations = append(publication.Locations, pipeline.PublishedLine(result))
 	}
-	if chartRepository != nil {
-		publication.Changed = dag.CurrentModule().Workdir(places.RepositoryDir)
-	}
 	return publication, nil
+}
+
+// takeRepository has the chart published to a copy of a chart repository, if one was given, and returns what will be that copy.
+func takeRepository(ctx context.Context, places *pipeline.ChartOptions, repository *dagger.Directory) (*dagger.Directory, error) {
+	if repository == nil {
+		return nil, nil
+	}
+	dir, err := exported(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
+	places.RepositoryDir = dir
+	return dag.CurrentModule().Workdir(dir), nil
 }
 
 // ChartPublication is what publishing a chart came to.

@@ -171,12 +171,9 @@ func (m *OpennebulaKube) Release(
 			return nil, err
 		}
 	}
-	var changed *dagger.Directory
-	if chartRepository != nil {
-		if chart.RepositoryDir, err = exported(ctx, chartRepository); err != nil {
-			return nil, err
-		}
-		changed = dag.CurrentModule().Workdir(chart.RepositoryDir)
+	changed, err := takeRepository(ctx, &chart, chartRepository)
+	if err != nil {
+		return nil, err
 	}
 	s.options.Chart = chart
 	report, err := s.Release(ctx, s.options)

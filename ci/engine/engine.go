@@ -158,7 +158,7 @@ func stopped(ctx context.Context, err error) error {
 	}
 	var program *dagger.ExecError
 	if errors.As(err, &program) {
-		return fmt.Errorf("it ended with status %d:\n%s", program.ExitCode, lastLines(program.Stdout+program.Stderr))
+		return fmt.Errorf("it ended with status %d:\n%s", program.ExitCode, pipeline.LastLines(program.Stdout+program.Stderr))
 	}
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -126,10 +125,3 @@ func (e *Engine) trivy(ctx context.Context, container *dagger.Container, argumen
 }
 
 func command(arguments []string) []string { return append([]string{"trivy"}, arguments...) }
-
-// lastLines returns the end of what a program said.
-func lastLines(output string) string {
-	const kept = 12
-	lines := strings.Split(strings.TrimSpace(output), "\n")
-	return strings.Join(lines[max(0, len(lines)-kept):], "\n")
-}

@@ -2,6 +2,7 @@ package ocilayout
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -55,8 +56,12 @@ func View(dir, view string, manifest v1.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(view, IndexFile), index, 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(view, MarkerFile), []byte(Marker), 0o644)
+	return seal(view, index)
+}
+
+// seal makes a directory with blobs a layout of what index names.
+func seal(dir string, index []byte) error {
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, IndexFile), index, 0o644),
+		os.WriteFile(filepath.Join(dir, MarkerFile), []byte(Marker), 0o644))
 }

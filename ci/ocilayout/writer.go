@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -46,9 +45,7 @@ func (w writer) finish(top ocispecs.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(w.dir, IndexFile), index, 0o644),
-		os.WriteFile(filepath.Join(w.dir, MarkerFile), []byte(Marker), 0o644))
+	return seal(w.dir, index)
 }
 
 // blob writes a blob of unknown digest, which fill fills in.

@@ -62,6 +62,15 @@ func (d *daggerWorld) testSame(t *testing.T) {
 			}
 		})
 	}
+	t.Run("chart publish", func(t *testing.T) {
+		repository, changed := t.TempDir(), filepath.Join(t.TempDir(), "changed")
+		arguments := append([]string{"chart", "publish", "--chart-repository", repository}, upstream...)
+		d.call(t, append(arguments, "repository", "export", "--path", changed)...)
+		if index := readFile(t, filepath.Join(changed, "index.yaml")); !strings.Contains(index, "opennebula-0.1.0.tgz") {
+			t.Errorf("the chart is not in the repository that comes back:\n%s", index)
+		}
+		readFile(t, filepath.Join(changed, "opennebula-0.1.0.tgz"))
+	})
 	t.Run("chart package", func(t *testing.T) {
 		dir := t.TempDir()
 		arguments := append([]string{"chart", "package", "--line", "7.0"}, upstream...)

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"strings"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/util/progress/progressui"
 
 	"opennebula-kube/ci/ocilayout"
+	"opennebula-kube/ci/pipeline"
 )
 
 // solve runs a build, writes the image to the directory dir as an OCI layout and the progress to log as plain lines, and returns
@@ -128,15 +128,8 @@ func (s stepLogs) add(status *client.SolveStatus) {
 func (s stepLogs) failed() string {
 	for _, step := range s {
 		if step.failed && len(step.output) > 0 {
-			return tailOf(string(step.output))
+			return pipeline.LastLines(string(step.output))
 		}
 	}
 	return ""
-}
-
-// tailOf returns the last lines of what a program printed.
-func tailOf(output string) string {
-	const kept = 12
-	lines := strings.Split(strings.TrimSpace(output), "\n")
-	return strings.Join(lines[max(0, len(lines)-kept):], "\n")
 }

@@ -140,5 +140,5 @@ func lastLines(path string) string {
 	if err != nil {
 		return ""
 	}
-	return tailOf(string(data))
+	return pipeline.LastLines(string(data))
 }
