@@ -93,7 +93,7 @@ func TestContainer(t *testing.T) {
 			before := auth("one_auth") + auth("sunstone_auth")
 			hostKey := read(t, filepath.Join(volume, ".one-container/ssh-host-keys/ssh_host_ed25519_key.pub"))
 			c := start(t, middle)
-			c.ready(startLimit)
+			c.wantOneProgram(t)
 			if after := auth("one_auth") + auth("sunstone_auth"); after != before {
 				t.Errorf("credentials were %q and are %q", before, after)
 			}

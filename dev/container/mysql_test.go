@@ -1,7 +1,6 @@
 package container_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -97,19 +96,11 @@ func newServer(t *testing.T, password string) *server {
 // join starts the server beside a container, until the end of the test.
 func (s *server) join(t *testing.T, c *container) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "runc", "--root", c.state, "state", c.id).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var state struct{ Pid int }
-	if err := json.Unmarshal(out, &state); err != nil {
-		t.Fatal(err)
-	}
 	log, err := os.Create(filepath.Join(t.TempDir(), "mariadbd.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", state.Pid), "mariadbd", "--no-defaults", "--user=root",
+	cmd := exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", c.pid(t)), "mariadbd", "--no-defaults", "--user=root",
 		"--datadir="+s.dir+"/data", "--init-file="+s.dir+"/init.sql", "--bind-address=127.0.0.1", "--port=3306",
 		"--socket="+s.dir+"/socket", "--pid-file="+s.dir+"/pid")
 	cmd.Stdout, cmd.Stderr = log, log

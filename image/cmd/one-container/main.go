@@ -11,8 +11,8 @@ import (
 )
 
 const usage = `usage:
-  one-container start                         prepare the container, then do as supervise
-  one-container supervise                     run the services under supervisord until SIGTERM comes or one of them keeps failing
+  one-container start                         prepare the container, then run the services under supervisord until SIGTERM comes or one of
+                                              them keeps failing
   one-container healthcheck live|startup|ready
                                               ask whether the services work; ends with 0 when they do
   one-container log [-follow FILE]... [-after-oned] [-every TIME] SERVICE COMMAND...
@@ -39,9 +39,10 @@ func run(ctx context.Context, args []string) (int, error) {
 	}
 	switch {
 	case command == "start" && len(args) == 0:
-		return statusOf(start(ctx))
-	case command == "supervise" && len(args) == 0:
-		return statusOf(superviseServices(ctx))
+		if err := start(ctx); err != nil {
+			return 1, err
+		}
+		return 0, nil
 	case command == "healthcheck" && len(args) == 1:
 		if err := healthcheck(ctx, args[0]); err != nil {
 			return 1, err
@@ -55,11 +56,4 @@ func run(ctx context.Context, args []string) (int, error) {
 		return s.run(ctx)
 	}
 	return 2, fmt.Errorf("%q is no command\n%s", os.Args[1:], usage)
-}
-
-func statusOf(err error) (int, error) {
-	if err != nil {
-		return 1, err
-	}
-	return 0, nil
 }

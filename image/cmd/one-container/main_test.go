@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,16 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv("BE_ONE_CONTAINER") != "" {
 		main()
+	}
+	if os.Getenv("FORGET") != "" {
+		err := forgetSettings()
+		kernel, readErr := os.ReadFile("/proc/self/environ")
+		if err := errors.Join(err, readErr); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Printf("%s\n%s", kernel, strings.Join(os.Environ(), " "))
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -104,10 +115,20 @@ func TestStartWithWrongSettings(t *testing.T) {
 	}
 }
 
-func TestWithoutSettings(t *testing.T) {
-	got := withoutSettings([]string{"PATH=/bin", "OPENNEBULA_DB_PASSWORD=hush", "HOME=/"})
-	if strings.Join(got, " ") != "PATH=/bin HOME=/" {
-		t.Errorf("environment %q", got)
+// TestForgetSettings has a process forget them and show what is left, as the kernel has it and as it has itself.
+func TestForgetSettings(t *testing.T) {
+	cmd := program(t)
+	cmd.Env = []string{"FORGET=yes", "PATH=/bin", "OPENNEBULA_DB_PASSWORD=hush", "HOME=/", "OPENNEBULA_X=OPENNEBULA_Y"}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	kernel, own, _ := strings.Cut(string(out), "\n")
+	if got, want := strings.TrimRight(kernel, "\x00"), "FORGET=yes\x00PATH=/bin\x00HOME=/"; got != want {
+		t.Errorf("/proc/self/environ is %q, want %q", got, want)
+	}
+	if want := "FORGET=yes PATH=/bin HOME=/"; own != want {
+		t.Errorf("the environment is %q, want %q", own, want)
 	}
 }
 

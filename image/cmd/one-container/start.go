@@ -3,19 +3,16 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"strings"
-	"syscall"
 
 	"opennebula-kube/image/internal/host"
 	"opennebula-kube/image/internal/settings"
 	"opennebula-kube/image/internal/startup"
 )
 
-// start prepares the container and becomes the parent of its services. It returns only when that fails, or when it is to stop before.
+// start prepares the container and is the parent of its services then, until ctx is done or one of them keeps failing. It is one process
+// from the beginning to the end: the request to stop can come at any time.
 func start(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("start: the user is %d: run the container as root; sshd needs it, and the services run as oneadmin all the same", os.Geteuid())
@@ -36,30 +33,8 @@ func start(ctx context.Context) error {
 		h.Log("asked to stop before any service was started: %v", context.Cause(ctx))
 		return nil //nolint:nilerr // a step that was cut off is what was asked for
 	}
-	// As a new program: the environment that a process was started with can be read for as long as it runs.
-	self, err := os.Executable()
-	if err != nil {
-		return err
+	if err := forgetSettings(); err != nil {
+		h.Log("the settings, with their secrets, stay in /proc/1/environ, where root can read them: %v", err)
 	}
-	return become(self, "supervise")
-}
-
-// become replaces this process, which is the first of the container, by a program.
-func become(args ...string) error {
-	path, err := exec.LookPath(args[0])
-	if err != nil {
-		return err
-	}
-	return errors.Join(errors.New("start "+path), syscall.Exec(path, args, withoutSettings(os.Environ())))
-}
-
-// withoutSettings removes the settings: there are secrets among them, and the services read files.
-func withoutSettings(environ []string) []string {
-	var rest []string
-	for _, entry := range environ {
-		if !strings.HasPrefix(entry, "OPENNEBULA_") {
-			rest = append(rest, entry)
-		}
-	}
-	return rest
+	return superviseServices(ctx)
 }

@@ -17,6 +17,7 @@ const (
 	stopSlack = 10 * time.Second
 )
 
+// superviseServices runs the services under supervisord until ctx is done or one of them keeps failing.
 func superviseServices(ctx context.Context) error {
 	h := host.System(func(string, ...any) {})
 	limit, err := supervisord.StopTime(h)
@@ -25,7 +26,7 @@ func superviseServices(ctx context.Context) error {
 	}
 	parent := supervise.Parent{
 		Args:      []string{"supervisord", "--nodaemon", "--configuration", "/etc/supervisor/supervisord.conf"},
-		Env:       withoutSettings(os.Environ()),
+		Env:       os.Environ(),
 		GivenUp:   func(ctx context.Context) (*supervisord.GivenUp, error) { return supervisord.FindGivenUp(ctx, h) },
 		Interval:  givenUpInterval,
 		StopLimit: limit + stopSlack,
