@@ -21,7 +21,7 @@ import (
 
 const (
 	// drainLimit is how long what a command leaves running may keep its output open.
-	drainLimit = 5 * time.Second
+	drainLimit = 2 * time.Second
 	// followInterval is how often log files are looked at, onedInterval how often oned is asked.
 	followInterval = 250 * time.Millisecond
 	onedInterval   = time.Second
@@ -29,8 +29,9 @@ const (
 
 // service is a command whose output goes into the container's log.
 type service struct {
-	name      string
-	args      []string
+	name string
+	args []string
+	// files are patterns of the paths of log files.
 	files     []string
 	afterOned bool
 	every     time.Duration
@@ -42,7 +43,7 @@ func parseService(args []string) (*service, error) {
 	s := new(service)
 	flags := flag.NewFlagSet("log", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.Func("follow", "", func(path string) error { s.files = append(s.files, path); return nil })
+	flags.Func("follow", "", func(pattern string) error { s.files = append(s.files, pattern); return nil })
 	flags.BoolVar(&s.afterOned, "after-oned", false, "")
 	flags.DurationVar(&s.every, "every", 0, "")
 	if err := flags.Parse(args); err != nil {
@@ -65,11 +66,15 @@ func (s *service) run(ctx context.Context) (int, error) {
 	}
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
-	for _, file := range s.files {
+	for _, pattern := range s.files {
+		// Before the command writes to them.
+		files, err := s.open(pattern)
+		if err != nil {
+			stop()
+			return 1, err
+		}
 		group.Go(func() {
-			// Each file has a writer of its own: half a line of one must not become part of another's.
-			w := linelog.New(os.Stdout, s.name)
-			if err := errors.Join(tail.Follow(following, file, w, followInterval), w.Flush()); err != nil {
+			if err := files.follow(following); err != nil {
 				_, _ = fmt.Fprintln(s.stderr, err)
 			}
 		})
@@ -78,6 +83,32 @@ func (s *service) run(ctx context.Context) (int, error) {
 	stop()
 	group.Wait()
 	return status, errors.Join(err, s.stdout.Flush(), s.stderr.Flush())
+}
+
+// logFiles are files that are followed, with what puts the name of the service before the lines of each: half a line of one must not
+// become part of another's.
+type logFiles struct {
+	files   *tail.Files
+	writers []*linelog.Writer
+}
+
+func (s *service) open(pattern string) (*logFiles, error) {
+	l := new(logFiles)
+	files, err := tail.Open(pattern, func() io.Writer {
+		w := linelog.New(os.Stdout, s.name)
+		l.writers = append(l.writers, w)
+		return w
+	})
+	l.files = files
+	return l, err
+}
+
+func (l *logFiles) follow(ctx context.Context) error {
+	err := l.files.Follow(ctx, followInterval)
+	for _, w := range l.writers {
+		err = errors.Join(err, w.Flush())
+	}
+	return err
 }
 
 // repeat runs the command once, or again and again: then one that fails is told of, and tried again when it is due.

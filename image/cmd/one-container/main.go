@@ -15,9 +15,10 @@ const usage = `usage:
                                               them keeps failing
   one-container healthcheck live|startup|ready
                                               ask whether the services work; ends with 0 when they do
-  one-container log [-follow FILE]... [-after-oned] [-every TIME] SERVICE COMMAND...
+  one-container log [-follow FILES]... [-after-oned] [-every TIME] SERVICE COMMAND...
                                               run a command with SERVICE before each line that it prints or that comes into
-                                              the files; once oned works; again and again, with TIME between
+                                              the files, a pattern such as 'dir/*.log'; once oned works; again and again, with
+                                              TIME between
 
 Settings are the environment variables OPENNEBULA_*; README.md of the image lists them.`
 

@@ -4,27 +4,33 @@ package tail
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 )
 
-// Follow copies to w what is appended to a file, until ctx is done and all is copied that was there then. What the file has in it at the
-// beginning is left out: it is of an earlier run. A file that does not exist is waited for.
-func Follow(ctx context.Context, path string, w io.Writer, interval time.Duration) error {
-	f := &follower{path: path, to: w}
-	if info, err := os.Stat(path); err == nil {
-		if err := f.open(info.Size()); err != nil {
-			return err
-		}
-	}
-	defer func() { _ = f.close() }()
+// Files are the files of a log.
+type Files struct {
+	pattern string
+	writer  func() io.Writer
+	files   map[string]*file
+}
+
+// Open begins to follow the files whose paths fit a pattern of filepath.Match; they may come later. What is in them already is left out:
+// it is of an earlier run. writer makes what takes the lines of one file.
+func Open(pattern string, writer func() io.Writer) (*Files, error) {
+	f := &Files{pattern: pattern, writer: writer, files: make(map[string]*file)}
+	return f, f.find((*file).openAtEnd)
+}
+
+// Follow copies what is appended until ctx is done and all is copied that was there then.
+func (f *Files) Follow(ctx context.Context, interval time.Duration) error {
+	defer f.close()
 	for {
 		done := ctx.Err() != nil
 		if err := f.pass(); err != nil {
-			return fmt.Errorf("follow %s: %w", path, err)
+			return err
 		}
 		if done {
 			return nil
@@ -36,77 +42,42 @@ func Follow(ctx context.Context, path string, w io.Writer, interval time.Duratio
 	}
 }
 
-type follower struct {
-	path string
-	to   io.Writer
-	file *os.File
-	at   int64
-}
-
-func (f *follower) open(at int64) error {
-	file, err := os.Open(f.path)
-	if err != nil {
+// pass copies what is new.
+func (f *Files) pass() error {
+	if err := f.find((*file).open); err != nil {
 		return err
 	}
-	f.file, f.at = file, at
-	_, err = file.Seek(at, io.SeekStart)
-	return err
-}
-
-func (f *follower) close() error {
-	if f.file == nil {
-		return nil
-	}
-	err := f.file.Close()
-	f.file = nil
-	return err
-}
-
-// pass copies what is new, and goes on to the next file when another one has taken its place.
-func (f *follower) pass() error {
-	if err := f.copyNew(); err != nil {
-		return err
-	}
-	now, err := os.Stat(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if f.file != nil {
-		has, err := f.file.Stat()
-		if err != nil {
-			return err
-		}
-		if os.SameFile(has, now) {
-			return nil
-		}
-		if err := f.close(); err != nil {
+	for _, file := range f.files {
+		if err := file.pass(); err != nil {
 			return err
 		}
 	}
-	if err := f.open(0); err != nil {
-		return err
-	}
-	return f.copyNew()
+	return nil
 }
 
-func (f *follower) copyNew() error {
-	if f.file == nil {
-		return nil
-	}
-	info, err := f.file.Stat()
+// find opens the files that it has not found before.
+func (f *Files) find(open func(*file) error) error {
+	paths, err := filepath.Glob(f.pattern)
 	if err != nil {
 		return err
 	}
-	if info.Size() < f.at {
-		if _, err := f.file.Seek(0, io.SeekStart); err != nil {
+	for _, path := range paths {
+		if f.files[path] != nil {
+			continue
+		}
+		found := &file{path: path, to: f.writer()}
+		if err := open(found); errors.Is(err, os.ErrNotExist) {
+			continue
+		} else if err != nil {
 			return err
 		}
-		f.at = 0
+		f.files[path] = found
 	}
-	n, err := io.Copy(f.to, f.file)
-	f.at += n
-	return err
+	return nil
+}
+
+func (f *Files) close() {
+	for _, file := range f.files {
+		_ = file.from.Close()
+	}
 }
