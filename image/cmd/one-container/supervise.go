@@ -10,12 +10,8 @@ import (
 	"opennebula-kube/image/internal/supervisord"
 )
 
-const (
-	// givenUpInterval is how often supervisord is asked whether it has given up a service.
-	givenUpInterval = 2 * time.Second
-	// stopSlack is what supervisord may take besides the time that it gives the services.
-	stopSlack = 10 * time.Second
-)
+// givenUpInterval is how often supervisord is asked whether it has given up a service.
+const givenUpInterval = 2 * time.Second
 
 // superviseServices runs the services under supervisord until ctx is done or one of them keeps failing.
 func superviseServices(ctx context.Context) error {
@@ -29,7 +25,7 @@ func superviseServices(ctx context.Context) error {
 		Env:       os.Environ(),
 		GivenUp:   func(ctx context.Context) (*supervisord.GivenUp, error) { return supervisord.FindGivenUp(ctx, h) },
 		Interval:  givenUpInterval,
-		StopLimit: limit + stopSlack,
+		StopLimit: limit,
 		Stderr:    os.Stderr,
 	}
 	return parent.Run(ctx)

@@ -68,13 +68,16 @@ func Chosen(h *host.Host) ([]string, error) {
 
 var stopWait = regexp.MustCompile(`(?m)^stopwaitsecs=(\d+)$`)
 
+// ownStopTime is what supervisord may take besides the time that it gives the services: it takes notice of an end once a second.
+const ownStopTime = 10 * time.Second
+
 // StopTime is how long supervisord may take to stop what is chosen: one service after the other, each within its own time.
 func StopTime(h *host.Host) (time.Duration, error) {
 	services, err := Chosen(h)
 	if err != nil {
 		return 0, err
 	}
-	var total time.Duration
+	total := ownStopTime
 	for _, service := range services {
 		path := filepath.Join(installedDir, service+extension)
 		content, err := h.ReadFile(path)

@@ -1,6 +1,7 @@
 package supervisord_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -58,9 +59,9 @@ func TestChoose(t *testing.T) {
 		services, want []string
 		stop           time.Duration
 	}{
-		{nil, supervisord.Services(), 190 * time.Second},
+		{nil, supervisord.Services(), 116 * time.Second},
 		{[]string{"oned", "hem"}, []string{"hem", "oned"}, 80 * time.Second},
-		{[]string{"sshd"}, []string{"sshd"}, 10 * time.Second},
+		{[]string{"sshd"}, []string{"sshd"}, 15 * time.Second},
 	} {
 		for range 2 {
 			if err := supervisord.Choose(h, c.services); err != nil {
@@ -80,6 +81,28 @@ func TestChoose(t *testing.T) {
 	}
 	if _, err := supervisord.StopTime(h); err == nil || !strings.Contains(err.Error(), "sshd.conf: there is no line stopwaitsecs") {
 		t.Errorf("error %v, want one about stopwaitsecs", err)
+	}
+}
+
+// TestStopTime compares what all services may take with what people are told to grant.
+func TestStopTime(t *testing.T) {
+	h := machine(t)
+	if err := supervisord.Choose(h, nil); err != nil {
+		t.Fatal(err)
+	}
+	stop, err := supervisord.StopTime(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stop > 2*time.Minute {
+		t.Errorf("stopping takes up to %s, want two minutes at most", stop)
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("%.0f seconds for all", stop.Seconds()); !strings.Contains(string(readme), want) {
+		t.Errorf("README.md does not say %q", want)
 	}
 }
 
