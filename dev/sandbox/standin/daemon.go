@@ -55,6 +55,7 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (d *daemon) answer(request methodCall) methodResponse {
 	methods := map[string]func(caller *user, params []value) (value, *rpcError){
 		"one.system.version": d.systemVersion,
+		"one.user.allocate":  d.userAllocate,
 		"one.user.info":      d.userInfo,
 		"one.user.passwd":    d.userPasswd,
 	}
@@ -144,6 +145,38 @@ func (d *daemon) userInfo(caller *user, params []value) (value, *rpcError) {
 	return stringValue(document), nil
 }
 
+// userAllocate makes a user of a name, a password and an authentication driver, and answers with its id when the database has it.
+func (d *daemon) userAllocate(caller *user, params []value) (value, *rpcError) {
+	if caller.ID != 0 {
+		return value{}, &rpcError{codeAuthorization, "Not authorized to perform CREATE USER."}
+	}
+	if len(params) < 3 || params[0].string() == "" || params[1].string() == "" {
+		return value{}, &rpcError{codeAPI, "A name, a password and an authentication driver are needed."}
+	}
+	made := user{Name: params[0].string(), Password: params[1].string(), Driver: params[2].string()}
+	if has := d.db.userNamed(made.Name); has != nil {
+		return value{}, &rpcError{codeInternal, fmt.Sprintf("NAME is already taken by USER %d.", has.ID)}
+	}
+	if made.Driver == "" {
+		made.Driver = coreDriver
+	}
+	if made.Driver == coreDriver {
+		made.Password = hash(made.Password)
+	}
+	made.ID = d.db.Users[len(d.db.Users)-1].ID + 1
+	return d.change(made.ID, append(slices.Clone(d.db.Users), made))
+}
+
+// change brings other users into the database, and then into the answers to later calls.
+func (d *daemon) change(id int, users []user) (value, *rpcError) {
+	db := &database{Schema: d.db.Schema, Users: users}
+	if err := d.host.saveDatabase(db); err != nil {
+		return value{}, &rpcError{codeInternal, err.Error()}
+	}
+	d.db = db
+	return intValue(id), nil
+}
+
 func (d *daemon) userPasswd(caller *user, params []value) (value, *rpcError) {
 	u, failure := d.target(caller, params)
 	if failure != nil {
@@ -158,11 +191,7 @@ func (d *daemon) userPasswd(caller *user, params []value) (value, *rpcError) {
 		// Users of the other drivers send a hash already.
 		changed.Password = hash(changed.Password)
 	}
-	db := &database{Schema: d.db.Schema, Users: slices.Clone(d.db.Users)}
-	*db.user(u.ID) = changed
-	if err := d.host.saveDatabase(db); err != nil {
-		return value{}, &rpcError{codeInternal, err.Error()}
-	}
-	d.db = db
-	return intValue(u.ID), nil
+	users := slices.Clone(d.db.Users)
+	users[slices.Index(users, *u)] = changed
+	return d.change(u.ID, users)
 }

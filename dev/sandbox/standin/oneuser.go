@@ -13,18 +13,32 @@ import (
 	"strings"
 )
 
-// oneuser is the command line tool for users: show and passwd, as the user whose session is in one_auth.
+// oneuser is the command line tool for users: create, show and passwd, as the user whose session is in one_auth.
 func (h Host) oneuser(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: oneuser show <id> | oneuser passwd <id> [--sha256] [-r] <password or file>")
+		return errors.New("usage: oneuser create <name> <password> | oneuser show <id> | oneuser passwd <id> [--sha256] [-r] <password or file>")
 	}
 	switch args[0] {
+	case "create":
+		return h.oneuserCreate(ctx, args[1:])
 	case "show":
 		return h.oneuserShow(ctx, args[1:])
 	case "passwd":
 		return h.oneuserPasswd(ctx, args[1:])
 	}
-	return fmt.Errorf("oneuser %s: the stand-in knows show and passwd only", args[0])
+	return fmt.Errorf("oneuser %s: the stand-in knows create, show and passwd only", args[0])
+}
+
+func (h Host) oneuserCreate(ctx context.Context, args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: oneuser create <name> <password>")
+	}
+	id, err := h.callAsUser(ctx, "one.user.allocate", stringValue(args[0]), stringValue(args[1]), stringValue(""))
+	if err != nil {
+		return err
+	}
+	h.printf("ID: %s\n", id)
+	return nil
 }
 
 func (h Host) oneuserShow(ctx context.Context, args []string) error {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
@@ -388,6 +389,27 @@ func TestPasswords(t *testing.T) {
 	m.wantFailure(255, "the password is empty", "oneuser", "passwd", "0", "")
 }
 
+func TestCreate(t *testing.T) {
+	m := newMachine(t, "7.2.0")
+	stop := m.start()
+	for id, name := range []string{"first's", "second"} {
+		if out, want := m.wantSuccess("oneuser", "create", name, "secret"), fmt.Sprintf("ID: %d\n", id+2); out != want {
+			t.Errorf("oneuser create prints %q, want %q", out, want)
+		}
+	}
+	m.wantFailure(255, "[one.user.allocate] NAME is already taken by USER 3.", "oneuser", "create", "second", "x")
+	m.wantFailure(255, "[one.user.allocate] A name, a password", "oneuser", "create", "third", "")
+	m.write("/var/lib/one/.one/one_auth", "second:secret\n")
+	m.wantSuccess("oneuser", "show")
+	m.wantFailure(255, "Not authorized to perform CREATE USER", "oneuser", "create", "third", "x")
+	stop()
+	m.start()
+	if got := m.passwords(); got["first's"] != digest("secret") || got["second"] != digest("secret") || len(got) != 4 {
+		t.Errorf("users %v", got)
+	}
+	m.wantSuccess("oneuser", "show")
+}
+
 func TestShow(t *testing.T) {
 	m := newMachine(t, "7.0.1")
 	m.env["ONE_XMLRPC"] = "http://127.0.0.1:1/RPC2"
@@ -631,7 +653,8 @@ func TestUsage(t *testing.T) {
 	m.wantFailure(255, "oned -f", "oned")
 	m.wantFailure(255, "usage: onedb", "onedb")
 	m.wantFailure(255, "usage: oneuser", "oneuser")
-	m.wantFailure(255, "show and passwd only", "oneuser", "create")
+	m.wantFailure(255, "create, show and passwd only", "oneuser", "list")
+	m.wantFailure(255, "usage: oneuser create", "oneuser", "create", "name")
 	m.wantFailure(255, "onevm", "onevm", "list")
 	m.remove("/usr/share/one/VERSION")
 	m.wantFailure(255, "VERSION", "oned", "-f")

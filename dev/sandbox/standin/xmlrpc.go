@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -39,6 +40,14 @@ func (v value) string() string {
 		return *v.String
 	}
 	return v.Text
+}
+
+// scalar is a string, or an integer in digits.
+func (v value) scalar() string {
+	if n, err := v.int(); err == nil {
+		return strconv.Itoa(n)
+	}
+	return v.string()
 }
 
 func (v value) int() (int, error) {
@@ -134,5 +143,5 @@ func call(ctx context.Context, endpoint, method string, params ...value) (string
 	if result[0].Boolean == nil || *result[0].Boolean != 1 {
 		return "", errors.New(result[1].string())
 	}
-	return result[1].string(), nil
+	return result[1].scalar(), nil
 }
