@@ -3,9 +3,6 @@ package database
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"os"
 
 	"opennebula-kube/image/internal/host"
 )
@@ -41,7 +38,7 @@ func (s *sqlite) Restore(_ context.Context, path string) error {
 	if err := s.removeJournals(); err != nil {
 		return err
 	}
-	return s.copyFile(path, sqliteFile)
+	return s.host.CopyContent(path, sqliteFile, 0o600, host.Oneadmin())
 }
 
 func (s *sqlite) Clear(context.Context) error {
@@ -56,26 +53,4 @@ func (s *sqlite) removeJournals() error {
 		}
 	}
 	return nil
-}
-
-// copyFile replaces a file by a copy of another one in one step.
-func (s *sqlite) copyFile(from, to string) (err error) {
-	source, err := os.Open(s.host.Path(from))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = source.Close() }()
-	part := s.host.Path(to + ".new")
-	target, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(target, source)
-	if err = errors.Join(err, target.Sync(), target.Close()); err != nil {
-		return fmt.Errorf("copy %s: %w", from, err)
-	}
-	if err := s.host.Chown(part, host.Oneadmin()); err != nil {
-		return err
-	}
-	return os.Rename(part, s.host.Path(to))
 }

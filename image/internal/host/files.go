@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Files are written under names of this form, and get their own name when they are whole. A power cut leaves them behind.
@@ -44,7 +43,7 @@ func (h *Host) RemoveLeftovers(dir string) error {
 // Directory makes a directory, or gives the one that is there the mode and the owner.
 func (h *Host) Directory(path string, mode fs.FileMode, owner Owner) error {
 	at := h.Path(path)
-	if err := os.MkdirAll(at, mode); err != nil {
+	if err := h.Disk.MakeDirectory(at, mode); err != nil {
 		return fmt.Errorf("make directory %s: %w", path, err)
 	}
 	return h.Attributes(path, mode, owner)
@@ -66,15 +65,16 @@ func (h *Host) Attributes(path string, mode fs.FileMode, owner Owner) error {
 		}
 	}
 	if info.Mode().Perm() != mode {
-		if err := os.Chmod(at, mode); err != nil {
+		if err := h.Disk.Chmod(at, mode); err != nil {
 			return fmt.Errorf("set the mode of %s: %w", path, err)
 		}
 	}
 	return nil
 }
 
-// WriteFile replaces a file in one step, so that a start that is cut off leaves the old content or the new. A file that has the
-// content already is left alone.
+// WriteFile replaces a file in one step, so that a start that is cut off leaves the old content or the new, and returns when the new is
+// on the disk: what is done next may be elsewhere, such as on a database server, and must not be known there and forgotten here. A file
+// that has the content already is left alone.
 func (h *Host) WriteFile(path string, content []byte, mode fs.FileMode, owner Owner) error {
 	at := h.Path(path)
 	// A link is replaced: what it leads to may be anybody's, and it was not this that put it there.
@@ -83,30 +83,50 @@ func (h *Host) WriteFile(path string, content []byte, mode fs.FileMode, owner Ow
 			return h.Attributes(path, mode, owner)
 		}
 	}
-	if err := h.replace(at, content, mode, owner, (*os.File).Sync); err != nil {
+	if err := h.replace(at, bytes.NewReader(content), mode, owner, true); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
 
-func (h *Host) replace(at string, content []byte, mode fs.FileMode, owner Owner, sync func(*os.File) error) (err error) {
-	temporary, err := os.CreateTemp(filepath.Dir(at), leftoverPrefix+filepath.Base(at)+".*"+leftoverSuffix)
+// replace writes a file. One that is not to wait for the disk may be empty after a power cut.
+func (h *Host) replace(at string, content io.Reader, mode fs.FileMode, owner Owner, wait bool) (err error) {
+	temporary, err := h.Disk.Write(filepath.Dir(at), leftoverPrefix+filepath.Base(at)+".*"+leftoverSuffix, content, mode)
+	defer func() {
+		if err != nil && temporary != "" {
+			_ = h.Disk.Remove(temporary)
+		}
+	}()
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temporary.Name())
+	if wait {
+		if err := h.Disk.Sync(temporary); err != nil {
+			return err
 		}
-	}()
-	_, err = temporary.Write(content)
-	if err = errors.Join(err, temporary.Chmod(mode), sync(temporary), temporary.Close()); err != nil {
+	}
+	if err := h.Chown(temporary, owner); err != nil {
 		return err
 	}
-	if err := h.Chown(temporary.Name(), owner); err != nil {
+	if !wait {
+		return h.Disk.Rename(temporary, at)
+	}
+	return h.rename(temporary, at)
+}
+
+// Rename gives a file that a program has written another name, in one step and when its content is on the disk.
+func (h *Host) Rename(from, to string) error {
+	if err := h.Disk.Sync(h.Path(from)); err != nil {
 		return err
 	}
-	return os.Rename(temporary.Name(), at)
+	return h.rename(h.Path(from), h.Path(to))
+}
+
+func (h *Host) rename(from, to string) error {
+	if err := h.Disk.Rename(from, to); err != nil {
+		return err
+	}
+	return h.Disk.Sync(filepath.Dir(to))
 }
 
 // ReadFile reads a file. One that is missing is nil and no error.
@@ -118,13 +138,16 @@ func (h *Host) ReadFile(path string) ([]byte, error) {
 	return content, err
 }
 
-// Remove removes a file and tells whether there was one.
+// Remove removes a file, for good, and tells whether there was one.
 func (h *Host) Remove(path string) (bool, error) {
-	err := os.Remove(h.Path(path))
+	err := h.Disk.Remove(h.Path(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return false, err
+	}
+	return true, h.Disk.Sync(filepath.Dir(h.Path(path)))
 }
 
 // Edit changes the content of a file and keeps its mode and owner.
@@ -148,9 +171,13 @@ func (h *Host) Edit(path string, edit func(content []byte) ([]byte, error)) erro
 	return h.WriteFile(path, edited, info.Mode().Perm(), owner)
 }
 
-// Copy copies a file or a link with its mode, in one step, to a place in a directory that may have to be made. It does not wait for the
-// disk, which would take seconds with many files: Flush does, once for all.
-func (h *Host) Copy(from, to string, owner Owner) error {
+// Copy copies a file or a link with its mode, in one step, to a place in a directory that may have to be made.
+func (h *Host) Copy(from, to string, owner Owner) error { return h.copy(from, to, owner, true) }
+
+// CopyLazily is Copy that does not wait for the disk, which would take seconds with many files: Flush does, once for all.
+func (h *Host) CopyLazily(from, to string, owner Owner) error { return h.copy(from, to, owner, false) }
+
+func (h *Host) copy(from, to string, owner Owner, wait bool) error {
 	info, err := os.Lstat(h.Path(from))
 	if err != nil {
 		return err
@@ -161,24 +188,28 @@ func (h *Host) Copy(from, to string, owner Owner) error {
 	if info.Mode().Type() == fs.ModeSymlink {
 		return h.copyLink(from, to, owner)
 	}
-	content, err := os.ReadFile(h.Path(from))
+	return h.copyContent(from, to, info.Mode().Perm(), owner, wait)
+}
+
+// CopyContent replaces a file by a copy of another one, in one step.
+func (h *Host) CopyContent(from, to string, mode fs.FileMode, owner Owner) error {
+	return h.copyContent(from, to, mode, owner, true)
+}
+
+func (h *Host) copyContent(from, to string, mode fs.FileMode, owner Owner, wait bool) error {
+	source, err := os.Open(h.Path(from))
 	if err != nil {
 		return err
 	}
-	if err := h.replace(h.Path(to), content, info.Mode().Perm(), owner, func(*os.File) error { return nil }); err != nil {
+	defer func() { _ = source.Close() }()
+	if err := h.replace(h.Path(to), source, mode, owner, wait); err != nil {
 		return fmt.Errorf("copy %s to %s: %w", from, to, err)
 	}
 	return nil
 }
 
 // Flush waits until all that was written to the file system of a directory is on the disk.
-func (h *Host) Flush(dir string) error {
-	f, err := os.Open(h.Path(dir))
-	if err != nil {
-		return err
-	}
-	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
-}
+func (h *Host) Flush(dir string) error { return h.Disk.SyncAll(h.Path(dir)) }
 
 func (h *Host) copyLink(from, to string, owner Owner) error {
 	target, err := os.Readlink(h.Path(from))
@@ -189,22 +220,30 @@ func (h *Host) copyLink(from, to string, owner Owner) error {
 		return nil
 	}
 	part := h.Path(filepath.Join(filepath.Dir(to), leftoverPrefix+filepath.Base(to)+leftoverSuffix))
-	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := h.Disk.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := errors.Join(os.Symlink(target, part), h.Chown(part, owner)); err != nil {
+	if err := h.Disk.Symlink(target, part); err != nil {
 		return err
 	}
-	return os.Rename(part, h.Path(to))
+	if err := h.Chown(part, owner); err != nil {
+		return err
+	}
+	return h.rename(part, h.Path(to))
 }
 
-// parents makes the directories of a path that are missing.
+// parents makes the directories of a path that are missing: each has its name only when it has its owner.
 func (h *Host) parents(dir string, owner Owner) error {
-	if _, err := os.Stat(h.Path(dir)); !errors.Is(err, fs.ErrNotExist) {
+	at := h.Path(dir)
+	if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := h.parents(filepath.Dir(dir), owner); err != nil {
 		return err
 	}
-	return h.Directory(dir, 0o755, owner)
+	part := filepath.Join(filepath.Dir(dir), leftoverPrefix+filepath.Base(dir)+leftoverSuffix)
+	if err := h.Directory(part, 0o755, owner); err != nil {
+		return err
+	}
+	return h.rename(h.Path(part), at)
 }

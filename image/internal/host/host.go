@@ -25,6 +25,8 @@ type Host struct {
 	Sleep func(ctx context.Context, d time.Duration) error
 	// Run runs a program to its end and returns its standard output. A program that fails is an *ExitError.
 	Run func(ctx context.Context, c Command) (string, error)
+	// Disk changes files.
+	Disk Disk
 	// Chown gives a file, not what a link points to, an owner; OwnerOf reads it.
 	Chown   func(path string, o Owner) error
 	OwnerOf func(path string) (Owner, error)

@@ -22,6 +22,7 @@ func System(log func(format string, args ...any)) *Host {
 		Now:      time.Now,
 		Sleep:    sleep,
 		Run:      run,
+		Disk:     systemDisk{},
 		Chown:    func(path string, o Owner) error { return os.Lchown(path, o.UID, o.GID) },
 		OwnerOf:  ownerOf,
 		Hostname: os.Hostname,

@@ -54,6 +54,18 @@ func (s *Start) configuration(context.Context) error {
 
 // fillConfigDir puts files that /etc/one lacks there: on a read-only root file system it is a mount, empty at first.
 func (s *Start) fillConfigDir() error {
+	if s.exists(configDir) {
+		err := s.eachFile(configDir, func(name string) error {
+			if !host.IsLeftover(name) {
+				return nil
+			}
+			_, err := s.host.Remove(filepath.Join(configDir, name))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return s.eachFile(sharedDir+"/etc", func(name string) error {
 		if target := filepath.Join(configDir, name); !s.exists(target) {
 			owner, err := s.host.OwnerOf(s.host.Path(filepath.Join(sharedDir, "etc", name)))

@@ -50,7 +50,7 @@ func (s *Start) directories(context.Context) error {
 		// What looks like a leftover may be what the container of oned is writing.
 		return s.removeStale()
 	}
-	for _, dir := range []string{authDir, sshDir, ownDir} {
+	for _, dir := range []string{stateDir, authDir, sshDir, ownDir} {
 		if err := s.host.RemoveLeftovers(dir); err != nil {
 			return err
 		}

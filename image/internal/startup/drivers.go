@@ -57,7 +57,6 @@ func (s *Start) drivers(context.Context) error {
 	if maps.Equal(before, installed) {
 		return nil
 	}
-	// A file that does not get to the disk while the manifest does would be taken for a local change.
 	if err := s.host.Flush(driverDir); err != nil {
 		return err
 	}
@@ -91,7 +90,12 @@ func (r *refresher) refresh(name, want, was string) error {
 		}
 		r.exchanged = append(r.exchanged, name)
 	}
-	return h.Copy(filepath.Join(installedDrivers, name), target, host.Oneadmin())
+	source := filepath.Join(installedDrivers, name)
+	if want == was || isConfiguration(name) {
+		// A file that does not get to the disk would be taken for a local change the next time.
+		return h.Copy(source, target, host.Oneadmin())
+	}
+	return h.CopyLazily(source, target, host.Oneadmin())
 }
 
 func (r *refresher) report() {
@@ -108,13 +112,13 @@ func (r *refresher) report() {
 func (s *Start) removeOld(before, installed manifest) error {
 	var local []string
 	err := s.eachFile(driverDir, func(name string) error {
-		if _, ok := installed[name]; ok || isConfiguration(name) {
-			return nil
-		}
 		if host.IsLeftover(name) {
 			// It would be run along with the drivers.
 			_, err := s.host.Remove(filepath.Join(driverDir, name))
 			return err
+		}
+		if _, ok := installed[name]; ok || isConfiguration(name) {
+			return nil
 		}
 		has, err := s.sum(filepath.Join(driverDir, name))
 		if err != nil {

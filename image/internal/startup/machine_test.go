@@ -31,6 +31,9 @@ type machine struct {
 	log    []string
 	// call counts what start-up does to the outside; after cut of them, if that is not negative, nothing is done any more.
 	call, cut int
+	// idle tells that the last call changed nothing: to be cut off after it is as to be cut off before it.
+	idle bool
+	disk *disk
 	// upgradeFails is what onedb upgrade prints when it fails.
 	upgradeFails string
 }
@@ -38,6 +41,36 @@ type machine struct {
 var errCut = errors.New("cut off")
 
 func newMachine(t *testing.T, version string) *machine {
+	t.Helper()
+	m := newEmptyMachine(t)
+	m.install(version)
+	m.write("/etc/hosts", "127.0.0.1 localhost\n10.0.0.7 one-0.one.default.svc.cluster.local one-0\n")
+	return m
+}
+
+// copy is another machine with all that this one has.
+func (m *machine) copy(t *testing.T) *machine {
+	t.Helper()
+	c := newEmptyMachine(t)
+	c.settings, c.now = m.settings, m.now
+	if out, err := exec.Command("cp", "-a", m.host.Root+"/.", c.host.Root).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	err := filepath.WalkDir(m.host.Root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		inode, err := inodeOf(filepath.Join(c.host.Root, strings.TrimPrefix(path, m.host.Root)))
+		c.owners[inode] = m.owner(path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func newEmptyMachine(t *testing.T) *machine {
 	t.Helper()
 	for _, program := range []string{"sqlite3", "ssh-keygen"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -62,37 +95,96 @@ func newMachine(t *testing.T, version string) *machine {
 		return m.owners[inode], err
 	}
 	m.host.Chown = func(path string, o host.Owner) error {
-		if m.isCut() {
+		inode, err := inodeOf(path)
+		if m.isCut(m.owners[inode] != o) {
 			return errCut
 		}
-		inode, err := inodeOf(path)
 		m.owners[inode] = o
 		return err
 	}
+	m.disk = newDisk(m, m.host.Disk)
+	m.host.Disk = m.disk
 	run := m.host.Run
 	m.host.Run = func(ctx context.Context, c host.Command) (string, error) {
-		if m.isCut() {
+		output := outputOf(c)
+		if m.isCut(output != "" || changes(c)) {
+			return "", errCut
+		}
+		if output != "" && m.isCut(true) {
+			m.writeAs(c.As, output, "half")
 			return "", errCut
 		}
 		if c.Args[0] == "onedb" {
 			return m.onedb(ctx, c.Args[1:])
 		}
+		as := c.As
 		if i := slices.Index(c.Args, "rsa"); i >= 0 {
 			// Such a key takes half a second.
 			c.Args[i] = "ed25519"
 		}
 		c.As = host.Owner{UID: os.Getuid(), GID: os.Getgid()}
-		return run(ctx, c)
+		out, err := run(ctx, c)
+		m.wrote(as, output, output+".pub")
+		return out, err
 	}
-	m.install(version)
-	m.write("/etc/hosts", "127.0.0.1 localhost\n10.0.0.7 one-0.one.default.svc.cluster.local one-0\n")
 	return m
 }
 
-// isCut tells that the power is off.
-func (m *machine) isCut() bool {
+// outputOf is the file that a program writes, "" for one that writes none.
+func outputOf(c host.Command) string {
+	switch {
+	case c.Args[0] == "ssh-keygen" && slices.Contains(c.Args, "-t"), c.Args[0] == "onedb" && slices.Contains(c.Args, "fsck"):
+		return c.Args[len(c.Args)-1]
+	case c.Args[0] == "sqlite3":
+		_, after, _ := strings.Cut(scriptOf(c), "VACUUM INTO '")
+		path, _, _ := strings.Cut(after, "'")
+		return path
+	}
+	return ""
+}
+
+// wrote notes what a program has written, without waiting for the disk.
+func (m *machine) wrote(as host.Owner, paths ...string) {
+	for _, path := range paths {
+		if inode, err := inodeOf(path); err == nil {
+			m.owners[inode] = as
+			m.disk.unsynced[inode] = true
+		}
+	}
+}
+
+func (m *machine) writeAs(as host.Owner, path, content string) {
+	m.t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+	m.wrote(as, path)
+}
+
+// isCut tells that the power is off, so that what would be done now, and would change something or not, is not done.
+func (m *machine) isCut(changes bool) bool {
 	m.call++
-	return m.cut >= 0 && m.call > m.cut
+	if m.cut >= 0 && m.call > m.cut {
+		return true
+	}
+	m.idle = !changes
+	return false
+}
+
+// changes tells whether a program that writes no file changes anything.
+func changes(c host.Command) bool {
+	return slices.Contains(c.Args, "upgrade") || strings.Contains(scriptOf(c), "UPDATE")
+}
+
+// scriptOf is what a program is given to read.
+func scriptOf(c host.Command) string {
+	script, ok := c.Stdin.(*strings.Reader)
+	if !ok {
+		return ""
+	}
+	text := make([]byte, script.Size())
+	_, _ = script.ReadAt(text, 0)
+	return string(text)
 }
 
 func inodeOf(path string) (uint64, error) {
@@ -135,8 +227,16 @@ func (m *machine) install(version string) {
 func (m *machine) write(path, content string) {
 	m.t.Helper()
 	at := m.host.Path(path)
+	_, err := os.Lstat(at)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(content), 0o600)); err != nil {
 		m.t.Fatal(err)
+	}
+	if inode, inodeErr := inodeOf(at); err != nil && inodeErr == nil {
+		// Numbers of files that are gone are given again.
+		m.owners[inode] = host.Owner{}
+		if strings.HasPrefix(path, stateDir) {
+			m.owners[inode] = host.Oneadmin()
+		}
 	}
 }
 
@@ -179,7 +279,12 @@ func (m *machine) schema() string {
 
 func (m *machine) sql(statements string) string {
 	m.t.Helper()
-	cmd := exec.Command("sqlite3", m.host.Path("/var/lib/one/one.db"), "PRAGMA synchronous = OFF", statements)
+	return m.sqlOf(m.host.Path("/var/lib/one/one.db"), statements)
+}
+
+func (m *machine) sqlOf(file, statements string) string {
+	m.t.Helper()
+	cmd := exec.Command("sqlite3", file, "PRAGMA synchronous = OFF", statements)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		m.t.Fatalf("%s: %v: %s", statements, err, out)
@@ -250,7 +355,7 @@ func (m *machine) onedb(_ context.Context, args []string) (string, error) {
 	case slices.Equal(args, []string{"upgrade", "-v", "--no-backup"}):
 		// It fails when it finds its own half-done work.
 		m.sql("CREATE TABLE old_host_pool (oid INTEGER)")
-		if m.isCut() {
+		if m.isCut(true) {
 			return "", errCut
 		}
 		if m.upgradeFails != "" {

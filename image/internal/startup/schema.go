@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -24,6 +23,10 @@ const (
 	databaseBackupDir = backupDir + "/database"
 	// upgradeFile names the backup that was made before an upgrade. It is there for as long as the upgrade is not complete.
 	upgradeFile = ownDir + "/upgrade"
+	// Names of backups end so: whole ones, those that are being written, and those that onedb fsck makes.
+	backupSuffix = ".backup"
+	partSuffix   = ".part"
+	checkSuffix  = ".fsck"
 )
 
 // schema upgrades a database of an older OpenNebula, and refuses one of a newer.
@@ -89,7 +92,7 @@ func (s *Start) upgrade(ctx context.Context) error {
 
 // check has onedb look for inconsistencies and repair them. What it cannot repair has been there before: it is told, and no more.
 func (s *Start) check(ctx context.Context, backup string) error {
-	own := backup + ".fsck"
+	own := backup + checkSuffix
 	status, said, err := s.onedb(ctx, "fsck", "--force", "--backup", s.host.Path(own))
 	if err != nil {
 		return err
@@ -106,26 +109,17 @@ func (s *Start) backup(ctx context.Context) (string, error) {
 	if err := s.host.Directory(databaseBackupDir, 0o700, host.Oneadmin()); err != nil {
 		return "", err
 	}
-	path := databaseBackupDir + "/" + s.host.Now().UTC().Format("20060102T150405Z") + ".backup"
-	part := path + ".part"
+	path := databaseBackupDir + "/" + s.host.Now().UTC().Format("20060102T150405Z") + backupSuffix
+	part := path + partSuffix
 	if _, err := s.host.Remove(part); err != nil {
 		return "", err
 	}
 	if err := s.database.Backup(ctx, part); err != nil {
-		return "", err
+		// It would take the room that the next try needs.
+		_, removeErr := s.host.Remove(part)
+		return "", errors.Join(err, removeErr)
 	}
-	if err := syncFile(s.host.Path(part)); err != nil {
-		return "", err
-	}
-	return path, os.Rename(s.host.Path(part), s.host.Path(path))
-}
-
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return path, s.host.Rename(part, path)
 }
 
 // failedUpgrade puts the database back and returns the reason.
@@ -151,7 +145,8 @@ func (s *Start) undoUpgrade(ctx context.Context) error {
 	return err
 }
 
-// finishUpgrade declares the upgrade complete and removes backups that are older than those to be kept.
+// finishUpgrade declares the upgrade complete, for good: its backup, restored once more, would undo what was done since. It removes
+// backups that are older than those to be kept, and what is left of those that were cut off.
 func (s *Start) finishUpgrade() error {
 	if _, err := s.host.Remove(upgradeFile); err != nil {
 		return err
@@ -160,10 +155,21 @@ func (s *Start) finishUpgrade() error {
 	if err != nil {
 		return err
 	}
+	var whole []string
+	for _, file := range found {
+		switch name := filepath.Base(file); {
+		case strings.HasSuffix(name, backupSuffix):
+			whole = append(whole, name)
+		case strings.HasSuffix(name, partSuffix), strings.HasSuffix(name, checkSuffix):
+			if _, err := s.host.Remove(path.Join(databaseBackupDir, name)); err != nil {
+				return err
+			}
+		}
+	}
 	// Their names sort by date.
-	slices.Sort(found)
-	for _, file := range found[:max(0, len(found)-s.settings.Database.Backups)] {
-		if _, err := s.host.Remove(path.Join(databaseBackupDir, filepath.Base(file))); err != nil {
+	slices.Sort(whole)
+	for _, name := range whole[:max(0, len(whole)-s.settings.Database.Backups)] {
+		if _, err := s.host.Remove(path.Join(databaseBackupDir, name)); err != nil {
 			return err
 		}
 	}

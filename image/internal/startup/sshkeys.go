@@ -3,7 +3,6 @@ package startup
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -85,7 +84,7 @@ func (s *Start) makeKey(ctx context.Context, path, kind, comment string, owner h
 	}
 	// The private key comes last: it is what is looked for.
 	for _, suffix := range []string{".pub", ""} {
-		if err := os.Rename(s.host.Path(part+suffix), s.host.Path(path+suffix)); err != nil {
+		if err := s.host.Rename(part+suffix, path+suffix); err != nil {
 			return err
 		}
 	}

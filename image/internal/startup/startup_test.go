@@ -115,69 +115,6 @@ func TestTroubleWithTheVolumeIsExplained(t *testing.T) {
 	}
 }
 
-// TestCutOff ends start-up at every one of its effects in turn, as a power cut would, and wants the next start to complete.
-func TestCutOff(t *testing.T) {
-	if testing.Short() {
-		t.Skip("-short: some hundred starts")
-	}
-	t.Parallel()
-	for _, c := range []struct {
-		name string
-		// prepare makes a machine with a volume that is to be started.
-		prepare func(t *testing.T) *machine
-	}{
-		{"first boot", func(t *testing.T) *machine { return newMachine(t, "7.2.0") }},
-		{"changed password", func(t *testing.T) *machine {
-			m := newMachine(t, "7.2.0")
-			m.boot()
-			m.settings.OneadminPassword = "second"
-			return m
-		}},
-		{"lost auth files", func(t *testing.T) *machine {
-			m := newMachine(t, "7.2.0")
-			m.boot()
-			if err := os.RemoveAll(m.host.Path(authDir)); err != nil {
-				t.Fatal(err)
-			}
-			return m
-		}},
-		{"upgrade", func(t *testing.T) *machine {
-			m := newMachine(t, "7.0.1")
-			m.boot()
-			m.install("7.2.0")
-			return m
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			cut := 0
-			for ; ; cut++ {
-				m := c.prepare(t)
-				m.call, m.cut = 0, cut
-				err := m.start()
-				m.cut = -1
-				if err == nil {
-					break
-				}
-				if !errors.Is(err, errCut) {
-					t.Fatalf("cut %d: %v", cut, err)
-				}
-				if err := m.start(); err != nil {
-					t.Errorf("the start after cut %d: %v", cut, err)
-				} else if err := m.oned(); err != nil {
-					t.Errorf("oned after cut %d: %v", cut, err)
-				}
-				if left, _ := filepath.Glob(m.host.Path(ownDir + "/upgrade")); len(left) > 0 {
-					t.Errorf("cut %d leaves %s", cut, left)
-				}
-			}
-			if cut < 8 {
-				t.Errorf("only %d places to cut at", cut)
-			}
-		})
-	}
-}
-
 func TestLeftoversOfAPowerCut(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "7.2.0")

@@ -44,7 +44,7 @@ func Choose(h *host.Host, services []string) error {
 		}
 	}
 	for _, service := range services {
-		if err := os.Symlink(filepath.Join(installedDir, service+extension), h.Path(filepath.Join(chosenDir, service+extension))); err != nil {
+		if err := h.Disk.Symlink(filepath.Join(installedDir, service+extension), h.Path(filepath.Join(chosenDir, service+extension))); err != nil {
 			return fmt.Errorf("choose service %s: %w", service, err)
 		}
 	}
