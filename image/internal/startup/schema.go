@@ -1,6 +1,7 @@
 package startup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"opennebula-kube/image/internal/host"
 )
@@ -109,7 +111,7 @@ func (s *Start) backup(ctx context.Context) (string, error) {
 	if err := s.host.Directory(databaseBackupDir, 0o700, host.Oneadmin()); err != nil {
 		return "", err
 	}
-	path := databaseBackupDir + "/" + s.host.Now().UTC().Format("20060102T150405Z") + backupSuffix
+	path := s.newBackup()
 	part := path + partSuffix
 	if _, err := s.host.Remove(part); err != nil {
 		return "", err
@@ -121,6 +123,17 @@ func (s *Start) backup(ctx context.Context) (string, error) {
 	}
 	return path, s.host.Rename(part, path)
 }
+
+// newBackup is a name that no other backup has: a clock may have been set back to where it was when one was made.
+func (s *Start) newBackup() string {
+	for at := s.host.Now(); ; at = at.Add(time.Second) {
+		if path := databaseBackupDir + "/" + backupName(at); !s.exists(path) {
+			return path
+		}
+	}
+}
+
+func backupName(at time.Time) string { return at.UTC().Format("20060102T150405Z") + backupSuffix }
 
 // failedUpgrade puts the database back and returns the reason.
 func (s *Start) failedUpgrade(ctx context.Context, reason string) error {
@@ -166,12 +179,27 @@ func (s *Start) finishUpgrade() error {
 			}
 		}
 	}
-	// Their names sort by date.
-	slices.Sort(whole)
+	// Their names sort by date. Those of the future come first: they are of a clock that was wrong, or this one is, and what it has dated
+	// last is the newest all the same.
+	now := backupName(s.host.Now())
+	slices.SortFunc(whole, func(a, b string) int {
+		return cmp.Or(compareBool(b > now, a > now), strings.Compare(a, b))
+	})
 	for _, name := range whole[:max(0, len(whole)-s.settings.Database.Backups)] {
 		if _, err := s.host.Remove(path.Join(databaseBackupDir, name)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// compareBool has false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
