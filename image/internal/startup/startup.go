@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -106,8 +107,14 @@ func explain(err error) error {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w; make room on it", err)
 	}
+	if exit, ok := errors.AsType[*host.ExitError](err); ok && slices.ContainsFunc(fullSays(), func(s string) bool { return strings.Contains(exit.Output, s) }) {
+		return fmt.Errorf("%w; make room on %s", err, stateDir)
+	}
 	return err
 }
+
+// fullSays is what programs, SQLite's and all others, print when a file system is full.
+func fullSays() []string { return []string{"database or disk is full", "No space left on device"} }
 
 func (s *Start) services(context.Context) error {
 	return supervisord.Choose(s.host, s.settings.Services)
