@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -22,13 +21,16 @@ const (
 // faultNoMethod is the XML-RPC fault of a method that the server does not have.
 const faultNoMethod = -506
 
-// daemon answers the XML-RPC calls of a running oned.
+// maxConnections is how many calls oned answers at the same time (MAX_CONN in oned.conf); others wait.
+const maxConnections = 15
+
+// daemon answers the XML-RPC calls of a running oned. Like that it asks its database at each call: it holds no users in memory.
 type daemon struct {
 	host    Host
 	version string
-
-	mu sync.Mutex
-	db *database
+	slots   chan struct{}
+	// allocating keeps two calls from taking the same id.
+	allocating sync.Mutex
 }
 
 // rpcError is a call that fails: the text and the code that the caller gets.
@@ -53,7 +55,9 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d *daemon) answer(request methodCall) methodResponse {
-	methods := map[string]func(caller *user, params []value) (value, *rpcError){
+	d.slots <- struct{}{}
+	defer func() { <-d.slots }()
+	methods := map[string]func(db *database, caller *user, params []value) (value, *rpcError){
 		"one.system.version": d.systemVersion,
 		"one.user.allocate":  d.userAllocate,
 		"one.user.info":      d.userInfo,
@@ -66,11 +70,9 @@ func (d *daemon) answer(request methodCall) methodResponse {
 			{Name: "faultString", Value: stringValue(fmt.Sprintf("Method '%s' not defined", request.Method))},
 		}}}
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	result, err := value{}, &rpcError{codeAuthentication, "User couldn't be authenticated, aborting."}
-	if caller := d.authenticate(request.Params); caller != nil {
-		result, err = method(caller, request.Params[1:])
+	if db, caller := d.authenticate(request.Params); caller != nil {
+		result, err = method(db, caller, request.Params[1:])
 	}
 	if err != nil {
 		text := fmt.Sprintf("[%s] %s", request.Method, err.message)
@@ -83,23 +85,34 @@ func respond(values ...value) methodResponse {
 	return methodResponse{Params: []value{{Array: &values}}}
 }
 
-// authenticate finds the user of the session, name:password, that every call has as its first parameter.
-func (d *daemon) authenticate(params []value) *user {
+// authenticate finds the user of the session, name:password, that every call has as its first parameter. A session without a password
+// is refused before the database is asked. With a database that does not answer there is no such user.
+func (d *daemon) authenticate(params []value) (*database, *user) {
 	if len(params) == 0 {
-		return nil
+		return nil, nil
 	}
-	name, password, _ := strings.Cut(params[0].string(), ":")
-	u := d.db.userNamed(name)
+	name, password, ok := strings.Cut(params[0].string(), ":")
+	if !ok {
+		return nil, nil
+	}
+	db, err := d.host.loadDatabase()
+	if err != nil {
+		_, _ = fmt.Fprintf(d.host.Stderr, "MySQL connection error: %v... Reconnection attempt failed.\n", err)
+		return nil, nil
+	}
+	u := db.userNamed(name)
 	if u == nil || u.Driver != coreDriver || subtle.ConstantTimeCompare([]byte(u.Password), []byte(hash(password))) != 1 {
-		return nil
+		return nil, nil
 	}
-	return u
+	return db, u
 }
 
-func (d *daemon) systemVersion(*user, []value) (value, *rpcError) { return stringValue(d.version), nil }
+func (d *daemon) systemVersion(*database, *user, []value) (value, *rpcError) {
+	return stringValue(d.version), nil
+}
 
 // target is the user that a call is about: its first parameter after the session. -1 is the caller.
-func (d *daemon) target(caller *user, params []value) (*user, *rpcError) {
+func target(db *database, caller *user, params []value) (*user, *rpcError) {
 	if len(params) == 0 {
 		return nil, &rpcError{codeAPI, "The id of a user is missing."}
 	}
@@ -110,7 +123,7 @@ func (d *daemon) target(caller *user, params []value) (*user, *rpcError) {
 	if id == -1 {
 		return caller, nil
 	}
-	u := d.db.user(id)
+	u := db.user(id)
 	if u == nil {
 		return nil, &rpcError{codeNoExists, fmt.Sprintf("Error getting user [%d].", id)}
 	}
@@ -133,8 +146,8 @@ type userDocument struct {
 	Enabled  int      `xml:"ENABLED"`
 }
 
-func (d *daemon) userInfo(caller *user, params []value) (value, *rpcError) {
-	u, failure := d.target(caller, params)
+func (d *daemon) userInfo(db *database, caller *user, params []value) (value, *rpcError) {
+	u, failure := target(db, caller, params)
 	if failure != nil {
 		return value{}, failure
 	}
@@ -146,7 +159,7 @@ func (d *daemon) userInfo(caller *user, params []value) (value, *rpcError) {
 }
 
 // userAllocate makes a user of a name, a password and an authentication driver, and answers with its id when the database has it.
-func (d *daemon) userAllocate(caller *user, params []value) (value, *rpcError) {
+func (d *daemon) userAllocate(_ *database, caller *user, params []value) (value, *rpcError) {
 	if caller.ID != 0 {
 		return value{}, &rpcError{codeAuthorization, "Not authorized to perform CREATE USER."}
 	}
@@ -154,7 +167,13 @@ func (d *daemon) userAllocate(caller *user, params []value) (value, *rpcError) {
 		return value{}, &rpcError{codeAPI, "A name, a password and an authentication driver are needed."}
 	}
 	made := user{Name: params[0].string(), Password: params[1].string(), Driver: params[2].string()}
-	if has := d.db.userNamed(made.Name); has != nil {
+	d.allocating.Lock()
+	defer d.allocating.Unlock()
+	db, err := d.host.loadDatabase()
+	if err != nil {
+		return value{}, &rpcError{codeInternal, err.Error()}
+	}
+	if has := db.userNamed(made.Name); has != nil {
 		return value{}, &rpcError{codeInternal, fmt.Sprintf("NAME is already taken by USER %d.", has.ID)}
 	}
 	if made.Driver == "" {
@@ -163,22 +182,20 @@ func (d *daemon) userAllocate(caller *user, params []value) (value, *rpcError) {
 	if made.Driver == coreDriver {
 		made.Password = hash(made.Password)
 	}
-	made.ID = d.db.Users[len(d.db.Users)-1].ID + 1
-	return d.change(made.ID, append(slices.Clone(d.db.Users), made))
+	made.ID = db.Users[len(db.Users)-1].ID + 1
+	return d.save(db, made)
 }
 
-// change brings other users into the database, and then into the answers to later calls.
-func (d *daemon) change(id int, users []user) (value, *rpcError) {
-	db := &database{Schema: d.db.Schema, Users: users}
-	if err := d.host.saveDatabase(db); err != nil {
+// save answers with the id of a user when the database has it.
+func (d *daemon) save(db *database, u user) (value, *rpcError) {
+	if err := d.host.saveDatabase(&database{Schema: db.Schema, Users: []user{u}}); err != nil {
 		return value{}, &rpcError{codeInternal, err.Error()}
 	}
-	d.db = db
-	return intValue(id), nil
+	return intValue(u.ID), nil
 }
 
-func (d *daemon) userPasswd(caller *user, params []value) (value, *rpcError) {
-	u, failure := d.target(caller, params)
+func (d *daemon) userPasswd(db *database, caller *user, params []value) (value, *rpcError) {
+	u, failure := target(db, caller, params)
 	if failure != nil {
 		return value{}, failure
 	}
@@ -191,7 +208,5 @@ func (d *daemon) userPasswd(caller *user, params []value) (value, *rpcError) {
 		// Users of the other drivers send a hash already.
 		changed.Password = hash(changed.Password)
 	}
-	users := slices.Clone(d.db.Users)
-	users[slices.Index(users, *u)] = changed
-	return d.change(u.ID, users)
+	return d.save(db, changed)
 }

@@ -86,7 +86,7 @@ func (h Host) saveDatabase(db *database) error {
 			return err
 		}
 		fmt.Fprintf(&script, "REPLACE INTO user_pool VALUES (%d, %s, %s, %[1]d, 0, 1, 0, 0);\n", u.ID, text(u.Name), text(body))
-		fmt.Fprintf(&script, "REPLACE INTO pool_control VALUES ('user_pool', %d);\n", u.ID)
+		script.WriteString("REPLACE INTO pool_control SELECT 'user_pool', MAX(oid) FROM user_pool;\n")
 	}
 	script.WriteString("COMMIT;")
 	_, err := h.sql(script.String())

@@ -47,11 +47,15 @@ func (h Host) oned(ctx context.Context, args []string) (err error) {
 	if err := h.resolveOwnName(ctx, config["HOSTNAME"]); err != nil {
 		return err
 	}
-	db, err := h.openPool(release)
+	if err := h.openPool(release); err != nil {
+		return err
+	}
+	closeDrivers, err := h.startDrivers(ctx)
 	if err != nil {
 		return err
 	}
-	return h.serve(ctx, config, &daemon{host: h, version: release.String(), db: db})
+	defer closeDrivers()
+	return h.serve(ctx, release, config, &daemon{host: h, version: release.String(), slots: make(chan struct{}, maxConnections)})
 }
 
 // lock takes the lock file, which a crash leaves behind, and returns what gives it back.
@@ -84,36 +88,44 @@ func (h Host) resolveOwnName(ctx context.Context, configured string) error {
 }
 
 // openPool opens the database and, when it has no user 0, fills it.
-func (h Host) openPool(release *semver.Version) (*database, error) {
+func (h Host) openPool(release *semver.Version) error {
 	db, err := h.loadDatabase()
 	if errors.Is(err, errNoSchema) {
 		// The tables come before the users: a first boot that ends half way leaves a schema without user 0.
 		db, err = h.createDatabase(schemaOf(release).String())
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if want := schemaOf(release).String(); db.Schema != want {
-		return nil, fmt.Errorf("Database version mismatch. Installed OpenNebula %s needs DB version '%s', and existing DB version is '%s'.",
+		return fmt.Errorf("Database version mismatch. Installed OpenNebula %s needs DB version '%s', and existing DB version is '%s'.",
 			release, want, db.Schema)
 	}
 	if db.user(0) == nil {
-		if err := h.bootstrap(release, db); err != nil {
-			return nil, err
-		}
+		return h.bootstrap(release, db)
 	}
-	return db, nil
+	return nil
 }
 
-// serve answers XML-RPC until ctx is done.
-func (h Host) serve(ctx context.Context, config map[string]string, d *daemon) error {
-	port, address := config["PORT"], config["LISTEN_ADDRESS"]
-	if port == "" {
-		port = "2633"
+// serve answers XML-RPC, and from 7.2 on takes the connections of gRPC, until ctx is done.
+func (h Host) serve(ctx context.Context, release *semver.Version, config map[string]string, d *daemon) error {
+	setting := func(name, fallback string) string {
+		if value := config[name]; value != "" {
+			return value
+		}
+		return fallback
 	}
-	listener, err := h.Listen(ctx, "tcp", net.JoinHostPort(address, port))
+	listener, err := h.Listen(ctx, "tcp", net.JoinHostPort(setting("LISTEN_ADDRESS", "0.0.0.0"), setting("PORT", "2633")))
 	if err != nil {
-		return fmt.Errorf("open the XML-RPC socket: %w", err)
+		return fmt.Errorf("Could not start the Request Manager (XML-RPC): %w", err)
+	}
+	if !release.LessThan(semver.New(7, 2, 0, "", "")) {
+		// oned puts a colon between the two; what has more than one colon outside of brackets is a host without a port to gRPC.
+		grpc, err := h.Listen(ctx, "tcp", setting("GRPC_LISTEN_ADDRESS", "0.0.0.0")+":"+setting("GRPC_PORT", "2634"))
+		if err != nil {
+			return errors.Join(fmt.Errorf("Could not start the Request Manager (GRPC): %w", err), listener.Close())
+		}
+		defer closeOnAccept(grpc)()
 	}
 	if err := serveUntil(ctx, listener, d); err != nil {
 		return fmt.Errorf("serve XML-RPC: %w", err)

@@ -161,18 +161,10 @@ func (h Host) guacd(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
-	defer stop()
-	for {
-		connection, err := listener.Accept()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		_ = connection.Close()
-	}
+	stop := closeOnAccept(listener)
+	<-ctx.Done()
+	stop()
+	return nil
 }
 
 // oneshowback asks oned, as the real one does; there is nothing to calculate.

@@ -44,8 +44,9 @@ type Host struct {
 	// Hostname is the machine's own name, LookupHost resolves it: oned ends when it cannot.
 	Hostname   func() (string, error)
 	LookupHost func(ctx context.Context, name string) ([]string, error)
-	// Listen opens the socket that XML-RPC is served on.
-	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+	// Listen and ListenPacket open the sockets of the services.
+	Listen       func(ctx context.Context, network, address string) (net.Listener, error)
+	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
 	// Now dates the backups that onedb makes.
 	Now func() time.Time
 }
@@ -54,14 +55,15 @@ type Host struct {
 func System() Host {
 	var listener net.ListenConfig
 	return Host{
-		Root:       "/",
-		Stdout:     os.Stdout,
-		Stderr:     os.Stderr,
-		Getenv:     os.Getenv,
-		Hostname:   os.Hostname,
-		LookupHost: net.DefaultResolver.LookupHost,
-		Listen:     listener.Listen,
-		Now:        time.Now,
+		Root:         "/",
+		Stdout:       os.Stdout,
+		Stderr:       os.Stderr,
+		Getenv:       os.Getenv,
+		Hostname:     os.Hostname,
+		LookupHost:   net.DefaultResolver.LookupHost,
+		Listen:       listener.Listen,
+		ListenPacket: listener.ListenPacket,
+		Now:          time.Now,
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,12 +47,15 @@ func newMachine(t *testing.T, version string) *machine {
 		Getenv:     func(name string) string { return m.env[name] },
 		Hostname:   func() (string, error) { return "frontend", nil },
 		LookupHost: func(context.Context, string) ([]string, error) { return []string{"192.0.2.1"}, nil },
-		Listen: func(ctx context.Context, network, _ string) (net.Listener, error) {
+		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
 			l, err := new(net.ListenConfig).Listen(ctx, network, "127.0.0.1:0")
-			if err == nil {
+			if err == nil && slices.Contains([]string{"0.0.0.0:2633", "127.0.0.1:4822"}, address) {
 				m.listen <- l.Addr()
 			}
 			return l, err
+		},
+		ListenPacket: func(ctx context.Context, network, _ string) (net.PacketConn, error) {
+			return new(net.ListenConfig).ListenPacket(ctx, network, "127.0.0.1:0")
 		},
 		Now: func() time.Time { return time.Date(2026, 4, 3, 2, 1, 0, 0, time.UTC) },
 	}
@@ -62,6 +66,7 @@ func newMachine(t *testing.T, version string) *machine {
 	}
 	m.write("/usr/share/one/VERSION", version+"\n")
 	m.write("/etc/one/oned.conf", `DB = [ BACKEND = "sqlite", TIMEOUT = 2500 ]`)
+	m.write("/etc/one/monitord.conf", `NETWORK = [ ADDRESS = "::", PORT = 4124 ]`)
 	m.write("/var/lib/one/.one/one_auth", "oneadmin:first secret\n")
 	return m
 }
@@ -350,23 +355,79 @@ func TestConfiguration(t *testing.T) {
 }
 
 func TestListenAddress(t *testing.T) {
-	tests := []struct{ config, want string }{
-		{"", ":2633"},
-		{"PORT = 2700 # not the usual one\nLISTEN_ADDRESS = \"127.0.0.1\"\n", "127.0.0.1:2700"},
+	const sockets = "127.0.0.1:2101 127.0.0.1:2102 udp/[::]:4124 [::]:4124 "
+	for _, c := range []struct{ name, version, config, want, message string }{
+		{"as installed", "7.0.1", "", sockets + "0.0.0.0:2633", ""},
+		{"gRPC", "7.2.0", "", sockets + "0.0.0.0:2633 0.0.0.0:2634", ""},
+		{
+			"others", "7.2.0", "PORT = 2700 # not the usual one\nLISTEN_ADDRESS = \"::\"\nGRPC_LISTEN_ADDRESS = \"[::]\"\nGRPC_PORT = 2701\n",
+			sockets + "[::]:2700 [::]:2701", "",
+		},
+		{"gRPC needs brackets", "7.2.0", "GRPC_LISTEN_ADDRESS = \"::\"\n", sockets + "0.0.0.0:2633 :::2634", "Request Manager (GRPC)"},
+		{"no socket", "7.0.1", "LISTEN_ADDRESS = \"192.0.2.1\"", sockets + "192.0.2.1:2633", "Request Manager (XML-RPC)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newMachine(t, c.version)
+			m.write("/etc/one/oned.conf", c.config)
+			var asked []string
+			listen := m.host.Listen
+			ctx, cancel := context.WithCancel(t.Context())
+			m.host.Listen = func(_ context.Context, network, address string) (net.Listener, error) {
+				if asked = append(asked, address); len(asked) == len(strings.Fields(c.want)) {
+					cancel()
+				}
+				if _, _, err := net.SplitHostPort(address); err != nil || strings.HasPrefix(address, "192.0.2.1") {
+					return nil, errors.New("no socket today")
+				}
+				return listen(t.Context(), network, "127.0.0.1:0")
+			}
+			packets := m.host.ListenPacket
+			m.host.ListenPacket = func(ctx context.Context, network, address string) (net.PacketConn, error) {
+				asked = append(asked, network+"/"+address)
+				return packets(ctx, network, address)
+			}
+			status := m.host.Run(ctx, "oned", "-f")
+			if got := strings.Join(asked, " "); got != c.want {
+				t.Errorf("listens on %s\nwant %s", got, c.want)
+			}
+			if (status != 0) != (c.message != "") || !strings.Contains(m.stderr.String(), c.message) {
+				t.Errorf("status %d, says %q, want %q", status, &m.stderr, c.message)
+			}
+		})
 	}
-	for _, tt := range tests {
-		m := newMachine(t, "7.0.1")
-		m.write("/etc/one/oned.conf", tt.config)
-		asked := ""
-		m.host.Listen = func(_ context.Context, _, address string) (net.Listener, error) {
-			asked = address
-			return nil, errors.New("no socket today")
+}
+
+// TestDrivers has ports taken: oned ends without its hook driver, and goes on without monitoring.
+func TestDrivers(t *testing.T) {
+	m := newMachine(t, "7.0.1")
+	listen := m.host.Listen
+	m.host.Listen = func(ctx context.Context, network, address string) (net.Listener, error) {
+		if address == "127.0.0.1:2101" {
+			return nil, errors.New("no such address")
 		}
-		m.wantFailure(255, "no socket today", "oned", "-f")
-		if asked != tt.want {
-			t.Errorf("configuration %q listens on %q, want %q", tt.config, asked, tt.want)
-		}
+		return listen(ctx, network, address)
 	}
+	m.wantFailure(255, "INIT SUCCESS", "oned", "-f")
+	m.host.Listen = listen
+	m.host.ListenPacket = func(context.Context, string, string) (net.PacketConn, error) { return nil, errors.New("no IPv6") }
+	m.start()
+	m.wantSuccess("oneuser", "show")
+}
+
+// TestDatabaseGone takes the database away for a while: users are not known meanwhile, and oned goes on.
+func TestDatabaseGone(t *testing.T) {
+	m := newMachine(t, "7.2.0")
+	m.start()
+	m.wantSuccess("oneuser", "show")
+	if err := errors.Join(os.Rename(m.path("/var/lib/one/one.db"), m.path("/aside")), os.Mkdir(m.path("/var/lib/one/one.db"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	m.wantFailure(255, "User couldn't be authenticated", "oneuser", "show")
+	m.remove("/var/lib/one/one.db")
+	if err := os.Rename(m.path("/aside"), m.path("/var/lib/one/one.db")); err != nil {
+		t.Fatal(err)
+	}
+	m.wantSuccess("oneuser", "show")
 }
 
 func TestPasswords(t *testing.T) {
