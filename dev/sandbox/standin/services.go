@@ -39,18 +39,35 @@ func (h Host) interpreter(ctx context.Context, args []string) error {
 }
 
 func (h Host) fireedge(ctx context.Context) error {
-	var config struct {
+	type server struct {
 		Host string `yaml:"host"`
 		Port int    `yaml:"port"`
+	}
+	var config struct {
+		server `yaml:",inline"`
+		Guacd  server `yaml:"guacd"`
 	}
 	if err := h.readYAML("/etc/one/fireedge-server.conf", &config); err != nil {
 		return err
 	}
 	return h.service(ctx, "sunstone_auth", config.Host, config.Port, func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasPrefix(r.URL.Path, "/fireedge/") {
+		switch {
+		case r.URL.Path == "/fireedge/guacamole":
+			passOn(w, r, net.JoinHostPort(config.Guacd.Host, strconv.Itoa(config.Guacd.Port)))
+		case !strings.HasPrefix(r.URL.Path, "/fireedge/"):
 			http.NotFound(w, r)
 		}
 	})
+}
+
+// passOn connects to another service, as FireEdge does to guacd for a remote desktop.
+func passOn(w http.ResponseWriter, r *http.Request, address string) {
+	connection, err := new(net.Dialer).DialContext(r.Context(), "tcp", address)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	closeQuietly(connection)
 }
 
 func (h Host) oneflow(ctx context.Context) error {

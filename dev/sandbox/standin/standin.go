@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,18 +54,30 @@ type Host struct {
 
 // System is the Host that the process really runs on.
 func System() Host {
-	var listener net.ListenConfig
+	var config net.ListenConfig
 	return Host{
-		Root:         "/",
-		Stdout:       os.Stdout,
-		Stderr:       os.Stderr,
-		Getenv:       os.Getenv,
-		Hostname:     os.Hostname,
-		LookupHost:   net.DefaultResolver.LookupHost,
-		Listen:       listener.Listen,
-		ListenPacket: listener.ListenPacket,
-		Now:          time.Now,
+		Root:       "/",
+		Stdout:     os.Stdout,
+		Stderr:     os.Stderr,
+		Getenv:     os.Getenv,
+		Hostname:   os.Hostname,
+		LookupHost: net.DefaultResolver.LookupHost,
+		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+			return config.Listen(ctx, familyOf(network, address), address)
+		},
+		ListenPacket: func(ctx context.Context, network, address string) (net.PacketConn, error) {
+			return config.ListenPacket(ctx, familyOf(network, address), address)
+		},
+		Now: time.Now,
 	}
+}
+
+// familyOf keeps 0.0.0.0 to IPv4: Go takes it for all addresses of both families.
+func familyOf(network, address string) string {
+	if host, err := netip.ParseAddrPort(address); err == nil && host.Addr().Is4() {
+		return network + "4"
+	}
+	return network
 }
 
 // Run is the program called name with its arguments. It returns the exit status. Services run until ctx is done, which stands for
