@@ -30,6 +30,9 @@ type options struct {
 	env    []string
 	// readOnly makes the root file system so, with empty mounts where the image has to write; readOnlyVolume the volume.
 	readOnly, readOnlyVolume bool
+	// hosts is /etc/hosts; adjust changes what the container is otherwise.
+	hosts  string
+	adjust func(*specs.Spec)
 }
 
 // container is one that runs, or has run.
@@ -37,6 +40,7 @@ type container struct {
 	t       *testing.T
 	id      string
 	state   string // runc's own directory
+	upper   string // has what it has written to its root file system
 	logFile string
 	cmd     *exec.Cmd
 	// ended gets how runc ended, which is how the container did; whenEnded is called then.
@@ -67,10 +71,17 @@ func run(t *testing.T, o options) *container {
 	})
 	// Every runtime brings this file.
 	hosts := filepath.Join(dir, "hosts")
-	if err := os.WriteFile(hosts, []byte("127.0.0.1 localhost\n::1 localhost\n10.0.0.7 one-0.one.svc.cluster.local one-0\n"), 0o644); err != nil {
+	if o.hosts == "" {
+		o.hosts = "127.0.0.1 localhost\n::1 localhost\n10.0.0.7 one-0.one.svc.cluster.local one-0\n"
+	}
+	if err := os.WriteFile(hosts, []byte(o.hosts), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	spec, err := json.Marshal(o.spec(hosts))
+	config := o.spec(hosts)
+	if o.adjust != nil {
+		o.adjust(config)
+	}
+	spec, err := json.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +90,7 @@ func run(t *testing.T, o options) *container {
 	}
 	c := &container{
 		t: t, id: "one-" + filepath.Base(filepath.Dir(dir)) + "-" + filepath.Base(dir), state: filepath.Join(dir, "state"),
-		logFile: filepath.Join(dir, "log"), ended: make(chan error, 1),
+		upper: upper, logFile: filepath.Join(dir, "log"), ended: make(chan error, 1),
 	}
 	log, err := os.Create(c.logFile)
 	if err != nil {

@@ -67,14 +67,15 @@ func (s *Start) fillConfigDir() error {
 		}
 	}
 	return s.eachFile(sharedDir+"/etc", func(name string) error {
-		if target := filepath.Join(configDir, name); !s.exists(target) {
-			owner, err := s.host.OwnerOf(s.host.Path(filepath.Join(sharedDir, "etc", name)))
-			if err != nil {
-				return err
-			}
-			return s.host.Copy(filepath.Join(sharedDir, "etc", name), target, owner)
+		target := filepath.Join(configDir, name)
+		if has, err := s.exists(target); err != nil || has {
+			return err
 		}
-		return nil
+		owner, err := s.host.OwnerOf(s.host.Path(filepath.Join(sharedDir, "etc", name)))
+		if err != nil {
+			return err
+		}
+		return s.host.Copy(filepath.Join(sharedDir, "etc", name), target, owner)
 	})
 }
 
@@ -118,12 +119,16 @@ func (s *Start) editOned(f *onedconf.File) error {
 
 // listenEverywhere has oned listen on IPv6; the second address is there from 7.2 on.
 func listenEverywhere(f *onedconf.File) error {
-	for _, name := range []string{"LISTEN_ADDRESS", "GRPC_LISTEN_ADDRESS"} {
-		key := onedconf.Key{Name: name}
+	for _, setting := range []struct{ name, value string }{
+		{"LISTEN_ADDRESS", "::"},
+		// oned only puts a colon and the port behind this one.
+		{"GRPC_LISTEN_ADDRESS", "[::]"},
+	} {
+		key := onedconf.Key{Name: setting.name}
 		if _, ok, err := f.Get(key); err != nil || !ok {
 			return err
 		}
-		if err := f.Set(key, "::"); err != nil {
+		if err := f.Set(key, setting.value); err != nil {
 			return err
 		}
 	}

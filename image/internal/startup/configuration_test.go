@@ -71,7 +71,7 @@ func TestConfiguration(t *testing.T) {
 			name: "IPv6 only", set: func(s *settings.Settings) { s.LogLevel, s.Hostname = 3, "a" }, inet6: linkOnly + withIPv6, route: noIPv4,
 			want: map[string][][2]string{
 				"monitord.conf":        {},
-				"oned.conf":            {{"\nLISTEN_ADDRESS = \"0.0.0.0\"", "\nLISTEN_ADDRESS = \"::\""}, {grpcListen, "GRPC_LISTEN_ADDRESS = \"::\""}, {"\"http://frontend:5030\"\n", "\"http://frontend:5030\"\nHOSTNAME = \"a\"\n"}},
+				"oned.conf":            {{"\nLISTEN_ADDRESS = \"0.0.0.0\"", "\nLISTEN_ADDRESS = \"::\""}, {grpcListen, "GRPC_LISTEN_ADDRESS = \"[::]\""}, {"\"http://frontend:5030\"\n", "\"http://frontend:5030\"\nHOSTNAME = \"a\"\n"}},
 				"fireedge-server.conf": {{"'0.0.0.0'", `"::"`}, {"debug_level: 2", "debug_level: 5"}},
 				"oneflow-server.conf":  {{"127.0.0.1", `"::"`}, {":level: 2", ":level: 3"}},
 			},
