@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"opennebula-kube/image/internal/health"
 	"opennebula-kube/image/internal/host"
@@ -140,6 +141,58 @@ func TestCheck(t *testing.T) {
 				if got := fmt.Sprint(err); want == "" && err != nil || !strings.Contains(got, want) {
 					t.Errorf("%s: %v, want %q", probe, err, want)
 				}
+			}
+		})
+	}
+}
+
+// TestLiveWithoutDatabase has an oned that does not answer: a restart helps, unless it is its database that does not.
+func TestLiveWithoutDatabase(t *testing.T) {
+	listen := func(greeting string) string {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = listener.Close() })
+		go func() {
+			for {
+				connection, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(connection, greeting)
+				t.Cleanup(func() { _ = connection.Close() })
+			}
+		}()
+		return "SERVER = \"127.0.0.1\", PORT = " + strings.TrimPrefix(listener.Addr().String(), "127.0.0.1:")
+	}
+	for _, c := range []struct {
+		name, db string
+		// live is what the error says, "" for none.
+		live string
+	}{
+		{"server that refuses", `BACKEND = "mysql", SERVER = "127.0.0.1", PORT = 1`, ""},
+		{"server that hangs", `BACKEND = "mysql", ` + listen(""), ""},
+		{"server that is well", `BACKEND = "mysql", ` + listen("J\x00\x00\x00"), "oned does not answer"},
+		{"SQLite", `BACKEND = "sqlite", ` + listen(""), "oned does not answer"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := healthy().host(t)
+			ended := make(chan struct{})
+			hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-ended }))
+			t.Cleanup(hanging.Close)
+			t.Cleanup(func() { close(ended) })
+			_, port, err := net.SplitHostPort(hanging.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(h.Path("/etc/one/oned.conf"), []byte("PORT = "+port+"\nDB = [ "+c.db+" ]\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 1200*time.Millisecond)
+			defer cancel()
+			if err := health.Check(ctx, h, health.Live); (err != nil) != (c.live != "") || !strings.Contains(fmt.Sprint(err), c.live) {
+				t.Errorf("error %v, want %q", err, c.live)
 			}
 		})
 	}
