@@ -149,7 +149,8 @@ func (s *Start) sums(dir string) (manifest, error) {
 	return all, err
 }
 
-// sum is a digest of what is at a path, and of its mode; "" when there is nothing.
+// sum is a digest of what is at a path, and of what its owner may do with it; "" when there is nothing. What the group may do is the
+// business of whoever mounts the volume: Kubernetes changes it at each start (fsGroup).
 func (s *Start) sum(path string) (string, error) {
 	at := s.host.Path(path)
 	info, err := os.Lstat(at)
@@ -168,7 +169,8 @@ func (s *Start) sum(path string) (string, error) {
 		return "", err
 	}
 	sum := sha256.Sum256(content)
-	return fmt.Sprintf("%o %s", info.Mode().Perm(), hex.EncodeToString(sum[:])), nil
+	const ownersPart = 0o700
+	return fmt.Sprintf("%o %s", info.Mode().Perm()&ownersPart, hex.EncodeToString(sum[:])), nil
 }
 
 func (s *Start) readManifest() (manifest, error) {
