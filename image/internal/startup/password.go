@@ -27,7 +27,8 @@ func (s *Start) password(context.Context) error {
 	want := s.settings.OneadminPassword
 	switch {
 	case want == "" && has != "":
-		return nil
+		// Written anew: whoever edited the file may have left a second line, which OpenNebula would take for part of the password.
+		want = has
 	case want == "":
 		if want, err = s.newSecret(); err != nil {
 			return err
