@@ -69,6 +69,9 @@ func run(ctx context.Context, c Command) (string, error) {
 		said := strings.TrimSpace(stdout.String() + stderr.String())
 		return stdout.String(), &ExitError{Args: c.Args, Status: exit.ExitCode(), Output: said[max(0, len(said)-outputLimit):]}
 	}
+	if errors.Is(err, syscall.EPERM) && c.As != (Owner{}) {
+		return "", fmt.Errorf("run %s as user %d: %w; give the container the capabilities SETUID and SETGID", c.Args[0], c.As.UID, err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("run %s: %w", c.Args[0], err)
 	}
