@@ -54,7 +54,9 @@ func (s *Start) configuration(context.Context) error {
 
 // fillConfigDir puts files that /etc/one lacks there: on a read-only root file system it is a mount, empty at first.
 func (s *Start) fillConfigDir() error {
-	if s.exists(configDir) {
+	if has, err := s.exists(configDir); err != nil {
+		return err
+	} else if has {
 		err := s.eachFile(configDir, func(name string) error {
 			if !host.IsLeftover(name) {
 				return nil

@@ -111,7 +111,10 @@ func (s *Start) backup(ctx context.Context) (string, error) {
 	if err := s.host.Directory(databaseBackupDir, 0o700, host.Oneadmin()); err != nil {
 		return "", err
 	}
-	path := s.newBackup()
+	path, err := s.newBackup()
+	if err != nil {
+		return "", err
+	}
 	part := path + partSuffix
 	if _, err := s.host.Remove(part); err != nil {
 		return "", err
@@ -125,10 +128,11 @@ func (s *Start) backup(ctx context.Context) (string, error) {
 }
 
 // newBackup is a name that no other backup has: a clock may have been set back to where it was when one was made.
-func (s *Start) newBackup() string {
+func (s *Start) newBackup() (string, error) {
 	for at := s.host.Now(); ; at = at.Add(time.Second) {
-		if path := databaseBackupDir + "/" + backupName(at); !s.exists(path) {
-			return path
+		path := databaseBackupDir + "/" + backupName(at)
+		if has, err := s.exists(path); err != nil || !has {
+			return path, err
 		}
 	}
 }

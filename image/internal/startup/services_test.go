@@ -50,7 +50,7 @@ func TestContainerWithoutOnedWaits(t *testing.T) {
 	m.host.Sleep = func(ctx context.Context, d time.Duration) error {
 		m.now = m.now.Add(d)
 		return errors.Join(
-			m.host.Directory(hostKeyDir, 0o700, host.Owner{}), os.WriteFile(m.host.Path(hostKeyFile("rsa")), nil, 0o600),
+			m.host.Directory(hostKeyDir, 0o700, host.Owner{}), m.host.Directory(authDir, 0o700, host.Oneadmin()), os.WriteFile(m.host.Path(hostKeyFile("rsa")), nil, 0o600),
 			os.WriteFile(m.host.Path(oneAuth), nil, 0o600), ctx.Err())
 	}
 	if err := m.start(); err != nil {

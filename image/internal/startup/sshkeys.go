@@ -2,7 +2,9 @@ package startup
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -44,8 +46,10 @@ func (s *Start) sshKeys(ctx context.Context) error {
 		}
 	}
 	const client, installed = sshDir + "/config", "/usr/share/one/ssh/config"
-	if !s.exists(client) && s.exists(installed) {
-		if err := s.host.Copy(installed, client, host.Oneadmin()); err != nil {
+	if has, err := s.exists(client); err != nil {
+		return err
+	} else if !has {
+		if err := s.host.Copy(installed, client, host.Oneadmin()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -59,8 +63,11 @@ func (s *Start) userKey(ctx context.Context) (string, error) {
 		return settingsKey, s.host.WriteFile(settingsKey, []byte(strings.TrimRight(key, "\r\n")+"\n"), 0o600, host.Oneadmin())
 	}
 	for _, name := range []string{"id_rsa", "id_ecdsa", "id_ed25519"} {
-		if path := sshDir + "/" + name; s.exists(path) {
-			return path, nil
+		path := sshDir + "/" + name
+		if has, err := s.exists(path); err != nil {
+			return "", err
+		} else if has {
+			return path, s.private(path, host.Oneadmin())
 		}
 	}
 	path := sshDir + "/id_ed25519"
@@ -116,7 +123,12 @@ func (s *Start) hostKeys(ctx context.Context) error {
 	}
 	for _, kind := range hostKeyTypes() {
 		path := hostKeyFile(kind)
-		if s.exists(path) {
+		if has, err := s.exists(path); err != nil {
+			return err
+		} else if has {
+			if err := s.private(path, host.Owner{}); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := s.makeKey(ctx, path, kind, "opennebula", host.Owner{}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"syscall"
@@ -75,6 +76,7 @@ func (s *Start) steps() []step {
 		}
 	}
 	return []step{
+		{"prepare the volume", s.volume},
 		{"prepare directories", s.directories},
 		{"write the configuration", s.configuration},
 		{"choose the services", s.services},
@@ -110,6 +112,10 @@ func explain(err error) error {
 	if exit, ok := errors.AsType[*host.ExitError](err); ok && slices.ContainsFunc(fullSays(), func(s string) bool { return strings.Contains(exit.Output, s) }) {
 		return fmt.Errorf("%w; make room on %s", err, stateDir)
 	}
+	if failed, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(failed, fs.ErrPermission) && failed.Op != "fork/exec" {
+		return fmt.Errorf("%w; start-up has to see to files of any owner: give the container the capabilities CHOWN, DAC_OVERRIDE and FOWNER, "+
+			"and on NFS export the volume with no_root_squash", err)
+	}
 	return err
 }
 
@@ -124,7 +130,14 @@ func (s *Start) services(context.Context) error {
 func (s *Start) awaitOned(ctx context.Context) error {
 	types := hostKeyTypes()
 	last := hostKeyFile(types[len(types)-1])
-	for begin := s.host.Now(); !s.exists(last) || !s.exists(oneAuth); {
+	for begin := s.host.Now(); ; {
+		hasKeys, err := s.exists(last)
+		if err != nil {
+			return err
+		}
+		if hasAuth, err := s.exists(oneAuth); err != nil || hasKeys && hasAuth {
+			return err
+		}
 		if waited := s.host.Now().Sub(begin); waited >= s.settings.Database.Wait {
 			return fmt.Errorf("waited %s in vain for %s and %s: start a container with oned that has the same volume", waited, oneAuth, last)
 		}
@@ -132,7 +145,6 @@ func (s *Start) awaitOned(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
 }
 
 func (s *Start) reachDatabase(ctx context.Context) error {
