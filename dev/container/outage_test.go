@@ -1,0 +1,109 @@
+package container_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"opennebula-kube/dev/toolchain"
+)
+
+// TestDatabaseOutage takes the database server away from a container that is at work, in the two ways that there are: it refuses, and it
+// does not answer. Nothing may be restarted for that, and all is well when it is back.
+func TestDatabaseOutage(t *testing.T) {
+	built := newImages(t)
+	if err := built.tools.OSPackages(t.Context(), toolchain.Need{Command: "mariadbd", Package: "mariadb-server"}); err != nil {
+		t.Skip(err)
+	}
+	server := newServer(t, "secret")
+	c := run(t, options{
+		image: built.get(t, middle), volume: t.TempDir(),
+		env: []string{"OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_HOST=127.0.0.1", "OPENNEBULA_DB_PASSWORD=secret", "OPENNEBULA_DB_NAME=one"},
+	})
+	c.wantEventually(t, "start-up to wait for the database", func() bool { return strings.Contains(c.log(), "waiting for database") })
+	server.join(t, c)
+	c.ready(startLimit)
+	wantServices(t, c)
+	before := pids(c)
+	probe := func(name string) error {
+		if out, err := c.exec(asRoot, "one-container", "healthcheck", name); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}
+	wantUnready := func(t *testing.T, reason string) {
+		t.Helper()
+		c.wantEventually(t, "the container to be unready", func() bool {
+			err := probe("ready")
+			return err != nil && strings.Contains(err.Error(), reason)
+		})
+	}
+	wantBack := func(t *testing.T) {
+		t.Helper()
+		c.ready(startLimit)
+		c.mustExec(asOneadmin, "oneuser", "show", "0")
+		if after := pids(c); after != before {
+			t.Errorf("services were restarted: they were\n%s\nand are\n%s", before, after)
+		}
+	}
+	t.Run("refuses", func(t *testing.T) {
+		c.whenEnded() // kill -9
+		wantUnready(t, "couldn't be authenticated")
+		// As often as Kubernetes asks in some minutes.
+		for range 20 {
+			if err := probe("live"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		server.join(t, c)
+		wantBack(t)
+	})
+	t.Run("does not answer", func(t *testing.T) {
+		pid, err := strconv.Atoi(strings.TrimSpace(read(t, server.dir+"/pid")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		resume := sync.OnceFunc(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+		defer resume()
+		// Each leaves a call in oned that waits for the database, until there is no room for another.
+		var group sync.WaitGroup
+		for range 16 {
+			group.Go(func() { _ = probe("ready") })
+		}
+		group.Wait()
+		wantUnready(t, "oned does not answer")
+		for range 3 {
+			if err := probe("live"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		resume()
+		wantBack(t)
+	})
+	t.Run("oned hangs, and the database does not", func(t *testing.T) {
+		oned := c.mustExec(asRoot, "sh", "-c", "pgrep -x oned || pgrep -f '/usr/bin/oned -f'")
+		c.mustExec(asRoot, "sh", "-c", "kill -STOP "+strings.Fields(oned)[0])
+		if err := probe("live"); err == nil || !strings.Contains(err.Error(), "oned does not answer") {
+			t.Errorf("live: %v, want it to fail", err)
+		}
+		c.mustExec(asRoot, "sh", "-c", "kill -CONT "+strings.Fields(oned)[0])
+		wantBack(t)
+	})
+	wantStopped(t, c)
+}
+
+// pids are the services and their processes; showback and ssh-socks-cleaner are too.
+func pids(c *container) string {
+	c.t.Helper()
+	var all []string
+	for _, service := range services() {
+		all = append(all, service+" "+c.mustExec(asRoot, "supervisorctl", "pid", service))
+	}
+	return strings.Join(all, "\n")
+}
