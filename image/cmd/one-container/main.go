@@ -15,6 +15,7 @@ const usage = `usage:
                                               them keeps failing
   one-container healthcheck live|startup|ready
                                               ask whether the services work; ends with 0 when they do
+  one-container backup                        make a backup of a running installation, with the settings of its container
   one-container log [-follow FILES]... [-after-oned] [-every TIME] SERVICE COMMAND...
                                               run a command with SERVICE before each line that it prints or that comes into
                                               the files, a pattern such as 'dir/*.log'; once oned works; again and again, with
@@ -46,6 +47,11 @@ func run(ctx context.Context, args []string) (int, error) {
 		return 0, nil
 	case command == "healthcheck" && len(args) == 1:
 		if err := healthcheck(ctx, args[0]); err != nil {
+			return 1, err
+		}
+		return 0, nil
+	case command == "backup" && len(args) == 0:
+		if err := makeBackup(ctx); err != nil {
 			return 1, err
 		}
 		return 0, nil

@@ -31,8 +31,12 @@ func Load(environ []string, readFile func(path string) ([]byte, error)) (Setting
 		OneGate:          r.listen("ONEGATE_LISTEN"),
 		LogLevel:         r.logLevel("LOG_LEVEL"),
 		SSH:              SSH{PrivateKey: r.privateKey("SSH_PRIVATE_KEY"), KnownHosts: r.content("SSH_KNOWN_HOSTS")},
+		Backup:           Backup{To: r.place("BACKUP_TO"), Keep: r.number("BACKUP_KEEP", 7, 10000)},
+		RestoreFrom:      r.place("RESTORE_FROM"),
+		S3:               r.s3(),
 		Overrides:        r.overrides("CONFIG"),
 	}
+	r.checkS3(s)
 	r.unknown()
 	if err := errors.Join(r.errs...); err != nil {
 		return Settings{}, err
@@ -67,13 +71,13 @@ func (r *reader) database() Database {
 	d := Database{
 		Backend:     r.text("DB_BACKEND", SQLite),
 		Host:        r.text("DB_HOST", ""),
-		Port:        r.number("DB_PORT_NUMBER", 3306, 1, 65535),
+		Port:        r.number("DB_PORT_NUMBER", 3306, 65535),
 		User:        r.text("DB_USER", "oneadmin"),
 		Name:        r.text("DB_NAME", "opennebula"),
 		Password:    r.secret("DB_PASSWORD"),
-		Connections: r.number("DB_CONNECTIONS", 25, 1, 10000),
+		Connections: r.number("DB_CONNECTIONS", 25, 10000),
 		Wait:        r.duration("DB_WAIT", 5*time.Minute),
-		Backups:     r.number("DB_BACKUPS", 3, 1, 1000),
+		Backups:     r.number("DB_BACKUPS", 3, 1000),
 	}
 	for name, value := range map[string]string{"DB_USER": d.User, "DB_NAME": d.Name} {
 		if !shellSafe.MatchString(value) {

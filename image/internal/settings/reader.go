@@ -47,11 +47,11 @@ func (r *reader) text(name, fallback string) string {
 	return fallback
 }
 
-func (r *reader) number(name string, fallback, lowest, highest int) int {
+func (r *reader) number(name string, fallback, highest int) int {
 	value := r.text(name, strconv.Itoa(fallback))
 	n, err := strconv.Atoi(value)
-	if err != nil || n < lowest || n > highest {
-		r.wrong(name, value, fmt.Sprintf("give a whole number from %d to %d", lowest, highest))
+	if err != nil || n < 1 || n > highest {
+		r.wrong(name, value, fmt.Sprintf("give a whole number from 1 to %d", highest))
 		return fallback
 	}
 	return n

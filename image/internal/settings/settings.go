@@ -24,6 +24,10 @@ type Settings struct {
 	// LogLevel is 0 for errors only to 5 for everything, as in oned.conf.
 	LogLevel int
 	SSH      SSH
+	Backup   Backup
+	// RestoreFrom is a backup, or a place with backups of which the newest is taken, that an empty installation begins with.
+	RestoreFrom string
+	S3          S3
 	// Overrides are values for any configuration file, applied last.
 	Overrides []Override
 }
@@ -45,6 +49,20 @@ const (
 	SQLite = "sqlite"
 	MySQL  = "mysql"
 )
+
+// Backup is what the backup command makes.
+type Backup struct {
+	// To is a directory, or s3://<bucket>/<prefix>.
+	To string
+	// Keep is how many backups are kept there.
+	Keep int
+}
+
+// S3 is how a place that begins with s3:// is reached.
+type S3 struct {
+	// Endpoint is the URL of the server.
+	Endpoint, Region, AccessKey, SecretKey string
+}
 
 // TProxy is a port at which guests reach a service of the front-end.
 type TProxy struct {

@@ -20,6 +20,8 @@ func defaults() settings.Settings {
 		},
 		MonitorAddress: "auto",
 		LogLevel:       2,
+		Backup:         settings.Backup{Keep: 7},
+		S3:             settings.S3{Endpoint: "https://s3.amazonaws.com"},
 	}
 }
 
@@ -59,6 +61,15 @@ func TestLoad(t *testing.T) {
 		{"services", []string{"OPENNEBULA_SERVICES=oned, ssh-agent,,oned,"}, func(s *settings.Settings) { s.Services = []string{"oned", "ssh-agent"} }},
 		{"log level by name", []string{"OPENNEBULA_LOG_LEVEL=Debug"}, func(s *settings.Settings) { s.LogLevel = 3 }},
 		{"log level by number", []string{"OPENNEBULA_LOG_LEVEL=5"}, func(s *settings.Settings) { s.LogLevel = 5 }},
+		{"backup", []string{"OPENNEBULA_BACKUP_TO=/backup", "OPENNEBULA_BACKUP_KEEP=30"}, func(s *settings.Settings) {
+			s.Backup = settings.Backup{To: "/backup", Keep: 30}
+		}},
+		{"restore from object storage", []string{
+			"OPENNEBULA_RESTORE_FROM=s3://bucket/one", "OPENNEBULA_S3_ENDPOINT=http://minio:9000", "OPENNEBULA_S3_REGION=eu", "OPENNEBULA_S3_ACCESS_KEY=key",
+			"OPENNEBULA_S3_SECRET_KEY=hush",
+		}, func(s *settings.Settings) {
+			s.RestoreFrom, s.S3 = "s3://bucket/one", settings.S3{"http://minio:9000", "eu", "key", "hush"}
+		}},
 		{"overrides", []string{
 			"OPENNEBULA_CONFIG=# faster\noned.conf VM_MAD[NAME=kvm]/ARGUMENTS = -t 30 -o a=b\n\n/var/lib/one/remotes/etc/vnm/x.conf  :a/:b =\n",
 		}, func(s *settings.Settings) {
@@ -142,6 +153,13 @@ func TestLoadRefuses(t *testing.T) {
 		{"override", []string{"OPENNEBULA_CONFIG=oned.conf"}, []string{"OPENNEBULA_CONFIG", `"oned.conf"`, "<key> = <value>"}},
 		{"override elsewhere", []string{"OPENNEBULA_CONFIG=../passwd a = b"}, []string{"OPENNEBULA_CONFIG", "must be below /etc/one"}},
 		{"misspelt", []string{"OPENNEBULA_DB_PASWORD=x"}, []string{"OPENNEBULA_DB_PASWORD", "OPENNEBULA_DB_PASSWORD,"}},
+		{"backup place", []string{"OPENNEBULA_BACKUP_TO=backup"}, []string{"OPENNEBULA_BACKUP_TO", `"backup"`, "s3://bucket/opennebula"}},
+		{"bucket", []string{"OPENNEBULA_RESTORE_FROM=s3:///one"}, []string{"OPENNEBULA_RESTORE_FROM", `"s3:///one"`, "bucket"}},
+		{"bucket without keys", []string{"OPENNEBULA_BACKUP_TO=s3://bucket"}, []string{
+			"OPENNEBULA_BACKUP_TO", "OPENNEBULA_S3_ACCESS_KEY is not set", "OPENNEBULA_S3_SECRET_KEY_FILE",
+		}},
+		{"object storage", []string{"OPENNEBULA_S3_ENDPOINT=minio:9000"}, []string{"OPENNEBULA_S3_ENDPOINT", `"minio:9000"`, "https://"}},
+		{"backups", []string{"OPENNEBULA_BACKUP_KEEP=0"}, []string{"OPENNEBULA_BACKUP_KEEP", "from 1"}},
 		{"several", []string{"OPENNEBULA_LOG_LEVEL=x", "OPENNEBULA_HOSTNAME=:"}, []string{"OPENNEBULA_LOG_LEVEL", "OPENNEBULA_HOSTNAME"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -165,6 +183,7 @@ func TestErrorsShowNoSecrets(t *testing.T) {
 		{"OPENNEBULA_ONEADMIN_PASSWORD=hush\nhush"},
 		{"OPENNEBULA_SSH_PRIVATE_KEY=hush"},
 		{"OPENNEBULA_DB_PASSWORD=hush"},
+		{"OPENNEBULA_BACKUP_TO=s3://bucket", "OPENNEBULA_S3_SECRET_KEY=hush"},
 	} {
 		readFile := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
 		if _, err := settings.Load(env, readFile); err == nil || strings.Contains(err.Error(), "hush") {

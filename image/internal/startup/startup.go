@@ -46,6 +46,15 @@ type Start struct {
 
 // New reads what the image is and returns a Start. random is where passwords come from.
 func New(h *host.Host, s settings.Settings, random io.Reader) (*Start, error) {
+	version, err := Version(h)
+	if err != nil {
+		return nil, err
+	}
+	return &Start{host: h, settings: s, database: database.New(h, s.Database), random: random, version: version}, nil
+}
+
+// Version reads which OpenNebula the image has.
+func Version(h *host.Host) (*semver.Version, error) {
 	const file = sharedDir + "/VERSION"
 	content, err := h.ReadFile(file)
 	if err != nil {
@@ -55,7 +64,7 @@ func New(h *host.Host, s settings.Settings, random io.Reader) (*Start, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read OpenNebula's version from %s: found %q: %w; build the image anew", file, content, err)
 	}
-	return &Start{host: h, settings: s, database: database.New(h, s.Database), random: random, version: version}, nil
+	return version, nil
 }
 
 type step struct {
@@ -80,6 +89,7 @@ func (s *Start) steps() []step {
 		{"prepare directories", s.directories},
 		{"write the configuration", s.configuration},
 		{"choose the services", s.services},
+		{"restore a backup", s.restore},
 		{"set up oneadmin's password", s.password},
 		{"set up SSH keys", s.sshKeys},
 		{"reach the database", s.reachDatabase},
