@@ -22,7 +22,7 @@ const (
 // services are all that run, in the order in which they are stopped.
 func services() []string {
 	return []string{
-		"showback", "ssh-socks-cleaner", "sshd", "fireedge", "onegate", "oneflow", "guacd", "hem", "oned", "ssh-agent",
+		"logrotate", "showback", "ssh-socks-cleaner", "sshd", "fireedge", "onegate", "oneflow", "guacd", "hem", "oned", "ssh-agent",
 	}
 }
 
@@ -130,7 +130,7 @@ func TestContainer(t *testing.T) {
 			c := start(t, middle)
 			c.ready(startLimit)
 			for _, service := range services() {
-				if service == "showback" || service == "ssh-socks-cleaner" {
+				if service == "logrotate" || service == "showback" || service == "ssh-socks-cleaner" {
 					continue
 				}
 				pid := c.mustExec(asRoot, "supervisorctl", "pid", service)
@@ -172,7 +172,7 @@ func TestContainer(t *testing.T) {
 			for line := range strings.Lines(status) {
 				names = append(names, strings.Fields(line)[0])
 			}
-			if diff := cmp.Diff([]string{"hem", "oned"}, names); diff != "" {
+			if diff := cmp.Diff([]string{"hem", "logrotate", "oned"}, names); diff != "" {
 				t.Errorf("services (-want +got):\n%s", diff)
 			}
 			c.signal("TERM")
@@ -193,6 +193,7 @@ func TestContainer(t *testing.T) {
 			c := run(t, options{image: built.get(t, middle), volume: volume, readOnly: true})
 			c.ready(startLimit)
 			wantServices(t, c)
+			wantRotation(t, c)
 			wantStopped(t, c)
 		}},
 		{"upgrade to 7.4", func(t *testing.T) {

@@ -492,9 +492,16 @@ func TestPackageContents(t *testing.T) {
 		}
 	}
 
+	for version, want := range map[string]bool{"7.2.0": false, "7.4.0": true} {
+		conf := read(filepath.Join(extract(t, dir, version, "opennebula-fireedge", "amd64"), "etc/logrotate.d/opennebula-fireedge"))
+		if got := strings.Contains(conf, "    delaycompress\n}"); got != want || !strings.Contains(conf, "/var/log/one/fireedge.log") {
+			t.Errorf("%s: logs are kept compressed: %t, want %t:\n%s", version, got, want, conf)
+		}
+	}
+
 	server := extract(t, dir, "7.2.0", "opennebula", "amd64")
 	if got, want := read(filepath.Join(server, "DEBIAN/conffiles")),
-		"/etc/one/monitord.conf\n/etc/one/oned.conf\n"; got != want {
+		"/etc/logrotate.d/opennebula\n/etc/logrotate.d/opennebula-hem\n/etc/one/monitord.conf\n/etc/one/oned.conf\n"; got != want {
 		t.Errorf("conffiles of opennebula: %q, want %q", got, want)
 	}
 	for path, want := range map[string]fs.FileMode{

@@ -161,7 +161,7 @@ func newRecipe(arch string) (recipe, error) {
 		"--mode=root", "--variant=apt", "--format=tar", "--architectures=" + arch,
 		// The hook saves usrmerge and, with it, the whole of Perl.
 		"--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-		"--include=ca-certificates,openssl,mariadb-client,openssh-client,openssh-server,sqlite3,supervisor",
+		"--include=ca-certificates,openssl,mariadb-client,openssh-client,openssh-server,logrotate,sqlite3,supervisor",
 		"--dpkgopt=force-unsafe-io",
 	}}
 	for _, dir := range []string{"doc", "info", "locale", "man"} {

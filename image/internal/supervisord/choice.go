@@ -1,6 +1,7 @@
 package supervisord
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,12 +21,21 @@ const (
 	installedDir = "/etc/supervisor/services"
 	chosenDir    = "/run/one-container/services"
 	extension    = ".conf"
+	// writesLog is in the configuration of a service that writes a log file.
+	writesLog = " -follow /var/log/one/"
 )
 
-// Choose has supervisord run these services and no others; none given are all.
+// Choose has supervisord run these services and what they need themselves, and no others; none given are all.
 func Choose(h *host.Host, services []string) error {
 	if len(services) == 0 {
 		services = Services()
+	}
+	write, err := writeLogs(h, services)
+	if err != nil {
+		return err
+	}
+	if write {
+		services = append(slices.Clone(services), Logrotate)
 	}
 	if err := h.Directory(filepath.Dir(chosenDir), 0o755, host.Owner{}); err != nil {
 		return err
@@ -51,6 +61,20 @@ func Choose(h *host.Host, services []string) error {
 	return nil
 }
 
+// writeLogs tells whether one of the services writes a log file.
+func writeLogs(h *host.Host, services []string) (bool, error) {
+	for _, service := range services {
+		content, err := h.ReadFile(filepath.Join(installedDir, service+extension))
+		if err != nil {
+			return false, err
+		}
+		if bytes.Contains(content, []byte(writesLog)) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // Chosen returns the services that are to run, in the order of their names; none before the choice is made.
 func Chosen(h *host.Host) ([]string, error) {
 	entries, err := os.ReadDir(h.Path(chosenDir))
@@ -59,7 +83,7 @@ func Chosen(h *host.Host) ([]string, error) {
 	}
 	var services []string
 	for _, entry := range entries {
-		if name, ok := strings.CutSuffix(entry.Name(), extension); ok && slices.Contains(Services(), name) {
+		if name, ok := strings.CutSuffix(entry.Name(), extension); ok && (slices.Contains(Services(), name) || name == Logrotate) {
 			services = append(services, name)
 		}
 	}

@@ -13,12 +13,15 @@ import (
 
 const socket = "/run/supervisor.sock"
 
-// Services are all services that the image has.
+// Services are all services that can be chosen.
 func Services() []string {
 	return []string{
 		"fireedge", "guacd", "hem", "oned", "oneflow", "onegate", "showback", "ssh-agent", "ssh-socks-cleaner", "sshd",
 	}
 }
+
+// Logrotate is the service that rotates the logs of the others. It runs wherever one of them writes a log, without being chosen.
+const Logrotate = "logrotate"
 
 // Oned is the service that all others work for. What is on the volume and in the database is its container's to prepare.
 const Oned = "oned"

@@ -22,7 +22,8 @@ type file struct {
 	to   io.Writer
 	from *os.File
 	// at is how far it has been read, last what is before that. A file that does not have that there any more has been truncated,
-	// however much has been written to it since.
+	// however much has been written to it since. Only one that was empty at the last look could be filled and rotated before the next
+	// without being noticed; logs are rotated for their size, or their age.
 	at   int64
 	last lastBytes
 }
