@@ -25,7 +25,8 @@ const (
 	fireedgeConf = configDir + "/fireedge-server.conf"
 	oneflowConf  = configDir + "/oneflow-server.conf"
 	onegateConf  = configDir + "/onegate-server.conf"
-	networkConf  = driverDir + "/etc/vnm/OpenNebulaNetwork.conf"
+	networkConf  = driverDir + "/" + networkName
+	networkName  = "etc/vnm/OpenNebulaNetwork.conf" // in the manifest
 )
 
 // configuration brings the settings into the files in /etc/one.
@@ -49,7 +50,15 @@ func (s *Start) configuration(context.Context) error {
 			return err
 		}
 	}
-	return s.override(func(file string) bool { return !strings.HasPrefix(file, driverDir) })
+	for _, o := range s.settings.Overrides {
+		if strings.HasPrefix(o.File, driverDir) {
+			continue
+		}
+		if err := s.host.Edit(o.File, func(content []byte) ([]byte, error) { return override(o, content) }); err != nil {
+			return explainOverride(o, err)
+		}
+	}
+	return nil
 }
 
 // fillConfigDir puts files that /etc/one lacks there: on a read-only root file system it is a mount, empty at first.
@@ -79,16 +88,6 @@ func (s *Start) fillConfigDir() error {
 		}
 		return s.host.Copy(filepath.Join(sharedDir, "etc", name), target, owner)
 	})
-}
-
-// driverConfiguration brings the settings into the files of the drivers, which are on the volume.
-func (s *Start) driverConfiguration(context.Context) error {
-	if s.settings.TProxy != nil {
-		if err := s.editYAML(networkConf, func(f *yamlFile) { f.set(s.settings.TProxy, ":tproxy") }); err != nil {
-			return err
-		}
-	}
-	return s.override(func(file string) bool { return strings.HasPrefix(file, driverDir) })
 }
 
 func (s *Start) editOned(f *onedconf.File) error {
@@ -215,61 +214,53 @@ func (s *Start) listen(l settings.Listen, port int) settings.Listen {
 	return l
 }
 
-// override applies the settings for single keys to those files that the filter takes.
-func (s *Start) override(filter func(file string) bool) error {
-	for _, o := range s.settings.Overrides {
-		if !filter(o.File) {
-			continue
-		}
-		if err := s.overrideOne(o); err != nil {
-			return fmt.Errorf("OPENNEBULA_CONFIG: %s %s: %w", o.File, o.Key, err)
-		}
-	}
-	return nil
-}
-
-func (s *Start) overrideOne(o settings.Override) error {
-	content, err := s.host.ReadFile(o.File)
-	if err != nil {
-		return err
-	}
-	if content == nil {
-		return errors.New("there is no such file")
-	}
+// override returns the content of a file with the setting of a single key.
+func override(o settings.Override, content []byte) ([]byte, error) {
 	// The syntax shows in the content: no YAML file consists of NAME = value.
 	if f, err := onedconf.Parse(o.File, string(content)); err == nil && !f.Empty() {
 		key, err := onedconf.ParseKey(o.Key)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return s.editOnedSyntax(o.File, func(f *onedconf.File) error { return f.Set(key, strings.Trim(o.Value, `"`)) })
+		return inOnedSyntax(o.File, content, func(f *onedconf.File) error { return f.Set(key, strings.Trim(o.Value, `"`)) })
 	}
 	var value any
 	if err := yaml.Unmarshal([]byte(o.Value), &value); err != nil {
-		return fmt.Errorf("the value %q is no YAML: %w", o.Value, err)
+		return nil, fmt.Errorf("the value %q is no YAML: %w", o.Value, err)
 	}
-	return s.editYAML(o.File, func(f *yamlFile) { f.set(value, strings.Split(o.Key, "/")...) })
+	return inYAML(o.File, content, func(f *yamlFile) { f.set(value, strings.Split(o.Key, "/")...) })
+}
+
+func explainOverride(o settings.Override, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("there is no such file")
+	}
+	return fmt.Errorf("OPENNEBULA_CONFIG: %s %s: %w", o.File, o.Key, err)
 }
 
 func (s *Start) editOnedSyntax(path string, edit func(*onedconf.File) error) error {
-	return s.host.Edit(path, func(content []byte) ([]byte, error) {
-		f, err := onedconf.Parse(path, string(content))
-		if err != nil {
-			return nil, err
-		}
-		if err := edit(f); err != nil {
-			return nil, err
-		}
-		return []byte(f.String()), nil
-	})
+	return s.host.Edit(path, func(content []byte) ([]byte, error) { return inOnedSyntax(path, content, edit) })
 }
 
 func (s *Start) editYAML(path string, edit func(*yamlFile)) error {
-	return s.host.Edit(path, func(content []byte) ([]byte, error) {
-		f := &yamlFile{path: path, content: content}
-		edit(f)
-		return f.content, f.err
-	})
+	return s.host.Edit(path, func(content []byte) ([]byte, error) { return inYAML(path, content, edit) })
+}
+
+func inOnedSyntax(path string, content []byte, edit func(*onedconf.File) error) ([]byte, error) {
+	f, err := onedconf.Parse(path, string(content))
+	if err != nil {
+		return nil, err
+	}
+	if err := edit(f); err != nil {
+		return nil, err
+	}
+	return []byte(f.String()), nil
+}
+
+func inYAML(path string, content []byte, edit func(*yamlFile)) ([]byte, error) {
+	f := &yamlFile{path: path, content: content}
+	edit(f)
+	return f.content, f.err
 }
 
 // yamlFile is a file while it is edited. After the first error it stays as it is.

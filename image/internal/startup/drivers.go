@@ -29,17 +29,18 @@ const (
 // manifest is the sum of each file by its path below the drivers' directory.
 type manifest map[string]string
 
-// drivers makes the drivers on the volume those of the image. remotes is code as well as configuration: a volume that keeps the code of
-// an older version runs it against the new oned. What is in remotes/etc, and what somebody has added, stays.
+// drivers makes the code of the drivers on the volume that of the image: a volume that keeps the code of an older version runs it against
+// the new oned. What somebody has added stays. The configuration, in remotes/etc, has rules of its own: see driverConfiguration.
 func (s *Start) drivers(context.Context) error {
 	before, err := s.readManifest()
 	if err != nil {
 		return err
 	}
-	installed, err := s.sums(installedDrivers)
+	all, err := s.sums(installedDrivers)
 	if err != nil {
 		return fmt.Errorf("read the drivers of the image: %w", err)
 	}
+	installed := all.code()
 	if err := s.host.Directory(driverDir, 0o755, host.Oneadmin()); err != nil {
 		return err
 	}
@@ -54,13 +55,35 @@ func (s *Start) drivers(context.Context) error {
 	if err := s.removeOld(before, installed); err != nil {
 		return err
 	}
-	if maps.Equal(before, installed) {
+	return s.remember(before, installed, before.configuration())
+}
+
+// remember writes the manifest, of two parts, when it differs from what it was before.
+func (s *Start) remember(before, code, configuration manifest) error {
+	now := make(manifest)
+	maps.Copy(now, code)
+	maps.Copy(now, configuration)
+	if maps.Equal(before, now) {
 		return nil
 	}
 	if err := s.host.Flush(driverDir); err != nil {
 		return err
 	}
-	return s.writeManifest(installed)
+	return s.writeManifest(now)
+}
+
+// code is the part of a manifest that is not configuration.
+func (m manifest) code() manifest {
+	part := maps.Clone(m)
+	maps.DeleteFunc(part, func(name, _ string) bool { return isConfiguration(name) })
+	return part
+}
+
+// configuration is the part of a manifest that is.
+func (m manifest) configuration() manifest {
+	part := maps.Clone(m)
+	maps.DeleteFunc(part, func(name, _ string) bool { return !isConfiguration(name) })
+	return part
 }
 
 // refresher brings files on the volume to what is installed and remembers which of them somebody had changed.
@@ -79,7 +102,7 @@ func (r *refresher) refresh(name, want, was string) error {
 		return err
 	}
 	switch {
-	case has == want, has != "" && isConfiguration(name):
+	case has == want:
 		return nil
 	case has != "" && want == was:
 		r.kept = append(r.kept, name)
@@ -168,9 +191,13 @@ func (s *Start) sum(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return sumOf(info.Mode(), content), nil
+}
+
+func sumOf(mode fs.FileMode, content []byte) string {
 	sum := sha256.Sum256(content)
 	const ownersPart = 0o700
-	return fmt.Sprintf("%o %s", info.Mode().Perm()&ownersPart, hex.EncodeToString(sum[:])), nil
+	return fmt.Sprintf("%o %s", mode.Perm()&ownersPart, hex.EncodeToString(sum[:]))
 }
 
 func (s *Start) readManifest() (manifest, error) {
