@@ -81,6 +81,8 @@ func TestContainer(t *testing.T) {
 		{"upgrade that is cut off", func(t *testing.T) {
 			for _, after := range []time.Duration{50, 100, 200, 300, 400, 600, 800} {
 				c := start(t, middle)
+				// Until it is there nothing can be cut off.
+				c.pid(t)
 				time.Sleep(after * time.Millisecond)
 				c.signal("KILL")
 				c.wait(stopLimit)
