@@ -16,6 +16,7 @@ import (
 	"opennebula-kube/image/internal/health"
 	"opennebula-kube/image/internal/host"
 	"opennebula-kube/image/internal/linelog"
+	"opennebula-kube/image/internal/supervisord"
 	"opennebula-kube/image/internal/tail"
 )
 
@@ -35,6 +36,8 @@ type service struct {
 	files     []string
 	afterOned bool
 	every     time.Duration
+	// stopping tells whether the services are to stop.
+	stopping func() bool
 
 	stdout, stderr *linelog.Writer
 }
@@ -53,6 +56,8 @@ func parseService(args []string) (*service, error) {
 		return nil, errors.New("log: give the name of a service and a command")
 	}
 	s.name, s.args = flags.Arg(0), flags.Args()[1:]
+	h := host.System(func(string, ...any) {})
+	s.stopping = func() bool { return supervisord.StopDeclared(h) }
 	s.stdout, s.stderr = linelog.New(os.Stdout, s.name), linelog.New(os.Stderr, s.name)
 	return s, nil
 }
@@ -124,6 +129,9 @@ func (s *service) repeat(ctx context.Context) (int, error) {
 		if status != 0 {
 			_, _ = fmt.Fprintf(s.stderr, "%s ended with status %d\n", s.args[0], status)
 		}
+		if s.stopping() {
+			return 0, nil
+		}
 		select {
 		case <-ctx.Done():
 			return 0, nil
@@ -132,7 +140,11 @@ func (s *service) repeat(ctx context.Context) (int, error) {
 	}
 }
 
+// command runs the command, unless the services are to stop: the signal may have come before there was a process to get it.
 func (s *service) command() (int, error) {
+	if s.stopping() {
+		return 0, nil
+	}
 	cmd := exec.Command(s.args[0], s.args[1:]...) //nolint:noctx // it is to run what it is told, and to end by itself
 	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
 	cmd.WaitDelay = drainLimit
@@ -141,7 +153,14 @@ func (s *service) command() (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		return 127, fmt.Errorf("%s: %w", s.name, err)
+	}
+	if s.stopping() {
+		// That it has ended meanwhile shows in its status.
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+	}
+	err := cmd.Wait()
 	if cmd.ProcessState == nil {
 		return 127, fmt.Errorf("%s: %w", s.name, err)
 	}
@@ -151,14 +170,14 @@ func (s *service) command() (int, error) {
 	return cmd.ProcessState.ExitCode(), nil
 }
 
-// waitForOned returns true when oned knows oneadmin, false when ctx is done before. Services that need its auth files, or call it when
+// waitForOned returns true when oned knows oneadmin, false when it is to stop before. Services that need its auth files, or call it when
 // they start, would only fail and be started again.
 func (s *service) waitForOned(ctx context.Context) bool {
 	h := host.System(func(string, ...any) {})
 	for told := false; ; told = true {
 		if err := health.Check(ctx, h, health.Started); err == nil {
 			return true
-		} else if ctx.Err() != nil {
+		} else if ctx.Err() != nil || s.stopping() {
 			return false
 		} else if !told {
 			_, _ = fmt.Fprintln(s.stdout, "waiting for oned")

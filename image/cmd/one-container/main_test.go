@@ -172,6 +172,49 @@ func TestLogStops(t *testing.T) {
 	}
 }
 
+// TestLogOfWhatIsToStop has the services stop before it starts its command, and while it does: the signal is lost then.
+func TestLogOfWhatIsToStop(t *testing.T) {
+	const ended = 128 + int(syscall.SIGTERM)
+	for _, c := range []struct {
+		name string
+		args []string
+		// asked is how many times it asks until the answer is yes.
+		asked, want int
+	}{
+		{"before", []string{"x", "sleep", "60"}, 1, 0},
+		{"while it starts", []string{"x", "sleep", "60"}, 2, ended},
+		{"before, repeated", []string{"-every", "1m", "x", "true"}, 1, 0},
+		{"while it waits for oned", []string{"-after-oned", "x", "sleep", "60"}, 2, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s, err := parseService(c.args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			times := 0
+			s.stopping = func() bool { times++; return times >= c.asked }
+			type result struct {
+				status int
+				err    error
+			}
+			done := make(chan result, 1)
+			go func() {
+				status, err := s.run(t.Context())
+				done <- result{status, err}
+			}()
+			select {
+			case got := <-done:
+				if got.status != c.want || got.err != nil {
+					t.Errorf("status %d, %v, want %d", got.status, got.err, c.want)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("it does not end")
+			}
+		})
+	}
+}
+
 func read(t *testing.T, path string) string {
 	t.Helper()
 	content, err := os.ReadFile(path)

@@ -21,12 +21,13 @@ func superviseServices(ctx context.Context) error {
 		return err
 	}
 	parent := supervise.Parent{
-		Args:      []string{"supervisord", "--nodaemon", "--configuration", "/etc/supervisor/supervisord.conf"},
-		Env:       os.Environ(),
-		GivenUp:   func(ctx context.Context) (*supervisord.GivenUp, error) { return supervisord.FindGivenUp(ctx, h) },
-		Interval:  givenUpInterval,
-		StopLimit: limit,
-		Stderr:    os.Stderr,
+		Args:       []string{"supervisord", "--nodaemon", "--configuration", "/etc/supervisor/supervisord.conf"},
+		Env:        os.Environ(),
+		GivenUp:    func(ctx context.Context) (*supervisord.GivenUp, error) { return supervisord.FindGivenUp(ctx, h) },
+		Interval:   givenUpInterval,
+		StopLimit:  limit,
+		BeforeStop: func() error { return supervisord.DeclareStop(h) },
+		Stderr:     os.Stderr,
 	}
 	return parent.Run(ctx)
 }

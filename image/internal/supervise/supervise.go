@@ -31,6 +31,8 @@ type Parent struct {
 	Interval time.Duration
 	// StopLimit is how long the supervisor may take to stop all services.
 	StopLimit time.Duration
+	// BeforeStop is called before the supervisor is told to stop.
+	BeforeStop func() error
 	// Stderr takes what the supervisor and its services print there.
 	Stderr io.Writer
 }
@@ -57,6 +59,10 @@ func (p *Parent) Run(ctx context.Context) error {
 	stop := ctx.Done()
 	var limit <-chan time.Time
 	terminate := func() {
+		if err := p.BeforeStop(); err != nil {
+			// It stops all the same, if later.
+			_, _ = fmt.Fprintln(p.Stderr, "error: prepare to stop the services:", err)
+		}
 		// That it has ended meanwhile shows in its status.
 		_ = supervisor.Signal(syscall.SIGTERM)
 		stop, limit = nil, time.After(p.StopLimit)

@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 			}
 			return &supervisord.GivenUp{Service: string(service), Reason: "exited too quickly"}, nil
 		},
+		BeforeStop: func() error { return os.WriteFile(os.Getenv("BEFORE_STOP"), nil, 0o600) },
 	}
 	err := parent.Run(ctx)
 	stop()
@@ -52,7 +53,7 @@ func TestParent(t *testing.T) {
 		// last is what the last line of the standard error has, stdout what is printed.
 		last, stdout string
 	}{
-		{"stopped", `trap 'echo stopped; exit 0' TERM; echo ready; ` + loop, true, 0, "", "ready\nstopped\n"},
+		{"stopped", `trap '[ -e "$BEFORE_STOP" ] && echo stopped; exit 0' TERM; echo ready; ` + loop, true, 0, "", "ready\nstopped\n"},
 		{"stopped before it can handle that", `echo ready; ` + loop, true, 0, "", "ready\n"},
 		{"stopped in disorder", `trap 'exit 3' TERM; echo ready; ` + loop, true, 1, "sh ended with status 3", "ready\n"},
 		{"does not stop", `trap '' TERM; echo ready; ` + loop, true, 1, "had not stopped all services within 1s", "ready\n"},
@@ -135,7 +136,7 @@ func start(t *testing.T, script string) *process {
 	}
 	t.Cleanup(func() { _ = stdout.Close() })
 	p.cmd.Stdout, p.cmd.Stderr = stdout, p.stderr
-	p.cmd.Env = append(os.Environ(), "PARENT_OF="+script, "GIVEN_UP="+filepath.Join(dir, "given-up"))
+	p.cmd.Env = append(os.Environ(), "PARENT_OF="+script, "GIVEN_UP="+filepath.Join(dir, "given-up"), "BEFORE_STOP="+filepath.Join(dir, "before-stop"))
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

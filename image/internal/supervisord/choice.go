@@ -23,6 +23,8 @@ const (
 	extension    = ".conf"
 	// writesLog is in the configuration of a service that writes a log file.
 	writesLog = " -follow /var/log/one/"
+	// stoppingFile is there from when the services are to stop on.
+	stoppingFile = "/run/one-container/stopping"
 )
 
 // Choose has supervisord run these services and what they need themselves, and no others; none given are all.
@@ -41,6 +43,9 @@ func Choose(h *host.Host, services []string) error {
 		return err
 	}
 	if err := h.Directory(chosenDir, 0o755, host.Owner{}); err != nil {
+		return err
+	}
+	if _, err := h.Remove(stoppingFile); err != nil {
 		return err
 	}
 	// A container that is started again may have had others.
@@ -88,6 +93,18 @@ func Chosen(h *host.Host) ([]string, error) {
 		}
 	}
 	return services, nil
+}
+
+// DeclareStop says that the services are to stop, before supervisord is told: the signal that supervisord sends to what it has just started,
+// and what is not yet the program that it is to become, is lost. That program has to look by itself.
+func DeclareStop(h *host.Host) error {
+	return h.WriteFile(stoppingFile, nil, 0o644, host.Owner{})
+}
+
+// StopDeclared tells whether the services are to stop.
+func StopDeclared(h *host.Host) bool {
+	_, err := os.Stat(h.Path(stoppingFile))
+	return err == nil
 }
 
 var stopWait = regexp.MustCompile(`(?m)^stopwaitsecs=(\d+)$`)

@@ -73,6 +73,12 @@ func TestChoose(t *testing.T) {
 			if err := supervisord.Choose(h, c.services); err != nil {
 				t.Fatal(err)
 			}
+			if supervisord.StopDeclared(h) {
+				t.Error("a stop is declared after a choice: no service would run")
+			}
+			if err := supervisord.DeclareStop(h); err != nil || !supervisord.StopDeclared(h) {
+				t.Errorf("a stop is not declared: %v", err)
+			}
 		}
 		got, err := supervisord.Chosen(h)
 		if err != nil || !slices.Equal(got, c.want) {
