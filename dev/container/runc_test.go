@@ -33,6 +33,8 @@ type options struct {
 	// hosts is /etc/hosts; adjust changes what the container is otherwise.
 	hosts  string
 	adjust func(*specs.Spec)
+	// files are programs that are in the root file system besides the image's, by path.
+	files map[string]string
 }
 
 // container is one that runs, or has run.
@@ -58,6 +60,12 @@ func run(t *testing.T, o options) *container {
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 	for _, d := range []string{rootfs, upper, work} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, content := range o.files {
+		at := filepath.Join(upper, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(content), 0o755)); err != nil { //nolint:gosec // programs
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,9 @@
 package container_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,15 +24,7 @@ func TestVolumes(t *testing.T) {
 		{"full for start-up itself", "size=12k", false, "make room on it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			volume := t.TempDir()
-			if err := unix.Mount("volume", volume, "tmpfs", 0, c.size); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := unix.Unmount(volume, unix.MNT_DETACH); err != nil {
-					t.Error(err)
-				}
-			})
+			volume := newTmpfs(t, c.size)
 			bad := run(t, options{image: built.get(t, middle), volume: volume, readOnlyVolume: c.readOnly})
 			if status := bad.wait(startLimit); status != 1 {
 				t.Errorf("status %d, want 1", status)
@@ -42,5 +37,40 @@ func TestVolumes(t *testing.T) {
 			good.ready(startLimit)
 			wantStopped(t, good)
 		})
+	}
+}
+
+// newTmpfs is a volume with options of a tmpfs.
+func newTmpfs(t *testing.T, size string) string {
+	t.Helper()
+	volume := t.TempDir()
+	if err := unix.Mount("volume", volume, "tmpfs", 0, size); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(volume, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return volume
+}
+
+// ballast is a file that fills a volume.
+const ballast = "ballast"
+
+// fill leaves no more room on a volume than some bytes.
+func fill(t *testing.T, volume string, room int64) {
+	t.Helper()
+	var info unix.Statfs_t
+	if err := unix.Statfs(volume, &info); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(volume, ballast))
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := int64(info.Bavail)*info.Bsize - room //nolint:gosec // a small volume
+	if err := errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, size), f.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
