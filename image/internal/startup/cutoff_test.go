@@ -44,7 +44,7 @@ func situations() []situation {
 		{"lost auth files", "7.2.0", true, func(m *machine) { m.removeAll(authDir) }},
 		{"lost configuration", "7.2.0", true, func(m *machine) { m.removeAll(configDir) }},
 		{"lost drivers", "7.2.0", true, func(m *machine) { m.removeAll(driverDir + "/im") }},
-		{"upgrade", "7.0.1", true, func(m *machine) { m.install("7.2.0") }},
+		{"upgrade", "7.0.1", true, func(m *machine) { m.sql("INSERT INTO host_pool VALUES (3)"); m.install("7.2.0") }},
 		{"restored backup", "7.2.0", false, func(m *machine) {
 			saved, _ := backedUp(m.t, "7.2.0")
 			file := saved.only("/backup/*")
@@ -52,8 +52,9 @@ func situations() []situation {
 			m.settings.RestoreFrom = "/backup"
 		}},
 		{"upgrade that was cut off", "7.0.1", true, func(m *machine) {
+			m.sql("INSERT INTO host_pool VALUES (3)")
 			m.install("7.2.0")
-			m.cutBefore(func() bool { return m.sql("SELECT COUNT(*) FROM sqlite_master WHERE name = 'old_host_pool'") == "1" })
+			m.cutBefore(func() bool { return m.sql("SELECT COUNT(*) FROM sqlite_master WHERE name = 'old_user_pool'") == "1" })
 		}},
 	}
 }

@@ -354,14 +354,14 @@ func (m *machine) onedb(_ context.Context, args []string) (string, error) {
 		return "", nil
 	case slices.Equal(args, []string{"upgrade", "-v", "--no-backup"}):
 		// It fails when it finds its own half-done work.
-		m.sql("CREATE TABLE old_host_pool (oid INTEGER)")
+		m.sql("ALTER TABLE user_pool RENAME TO old_user_pool; CREATE TABLE user_pool (oid INTEGER PRIMARY KEY, name TEXT, body TEXT)")
 		if m.isCut(true) {
 			return "", errCut
 		}
 		if m.upgradeFails != "" {
 			return fail(255, m.upgradeFails)
 		}
-		m.sql("DROP TABLE old_host_pool; UPDATE db_versioning SET version = '" + want.String() + "'")
+		m.sql("INSERT INTO user_pool SELECT * FROM old_user_pool; DROP TABLE old_user_pool; UPDATE db_versioning SET version = '" + want.String() + "'")
 		return "", nil
 	case len(args) == 4 && args[0] == "fsck":
 		return "", os.WriteFile(args[3], []byte("backup"), 0o600)

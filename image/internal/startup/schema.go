@@ -33,9 +33,6 @@ const (
 
 // schema upgrades a database of an older OpenNebula, and refuses one of a newer.
 func (s *Start) schema(ctx context.Context) error {
-	if err := s.undoUpgrade(ctx); err != nil {
-		return err
-	}
 	status, said, err := s.onedb(ctx, "version", "-v")
 	if err != nil {
 		return err

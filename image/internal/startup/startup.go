@@ -93,6 +93,8 @@ func (s *Start) steps() []step {
 		{"set up oneadmin's password", s.password},
 		{"set up SSH keys", s.sshKeys},
 		{"reach the database", s.reachDatabase},
+		// First: in the middle of an upgrade a database may look like one of a first boot.
+		{"undo an upgrade that was cut off", s.undoUpgrade},
 		{"undo a first boot that was cut off", s.firstBoot},
 		{"bring the database to the version of the software", s.schema},
 		{"set up the accounts in the database", s.accounts},
