@@ -65,9 +65,12 @@ func (h Host) loadDatabase() (*database, error) {
 const createTables = `
 CREATE TABLE pool_control (tablename VARCHAR(32) PRIMARY KEY, last_oid BIGINT UNSIGNED);
 CREATE TABLE db_versioning (oid INTEGER PRIMARY KEY, version VARCHAR(256), timestamp INTEGER, comment VARCHAR(256));
+CREATE TABLE IF NOT EXISTS host_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT);
+` + createUsers
+
+const createUsers = `
 CREATE TABLE IF NOT EXISTS user_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT, uid INTEGER, gid INTEGER,
 	owner_u INTEGER, group_u INTEGER, other_u INTEGER, UNIQUE(name));
-CREATE TABLE IF NOT EXISTS host_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT);
 `
 
 // createDatabase makes the tables of a schema, without users.

@@ -167,12 +167,25 @@ func (h Host) onedbUpgrade(release *semver.Version, o onedbOptions) error {
 			h.printf("  > Running migrators from %s to %s\n", db.Schema, next)
 		}
 		db.Schema = next
-		if err := h.saveDatabase(db); err != nil {
+		if err := h.migrate(db); err != nil {
 			return fmt.Errorf("upgrade the database: %w", err)
 		}
 	}
 	h.printf("Database migrated from %s to %s\n", have, want)
 	return nil
+}
+
+// migrate does as migrators do: it puts a table aside, fills a new one, and removes the old one, each for itself. One that was cut off fails
+// the next time, for the old table is there already.
+func (h Host) migrate(db *database) error {
+	if _, err := h.sql("ALTER TABLE user_pool RENAME TO old_user_pool;" + createUsers); err != nil {
+		return err
+	}
+	if err := h.saveDatabase(db); err != nil {
+		return err
+	}
+	_, err := h.sql("DROP TABLE old_user_pool;")
+	return err
 }
 
 // migrator returns the schema that the installed migrator for a schema leads to.
