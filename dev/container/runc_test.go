@@ -65,7 +65,7 @@ func run(t *testing.T, o options) *container {
 	}
 	for path, content := range o.files {
 		at := filepath.Join(upper, path)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(content), 0o755)); err != nil { //nolint:gosec // programs
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(content), 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}
