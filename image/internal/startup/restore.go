@@ -80,6 +80,10 @@ func (s *Start) databaseIsEmpty(ctx context.Context) (bool, error) {
 	if err := s.reachDatabase(ctx); err != nil {
 		return false, err
 	}
+	// As later on, where it is said why in this order.
+	if err := s.undoUpgrade(ctx); err != nil {
+		return false, err
+	}
 	if err := s.firstBoot(ctx); err != nil {
 		return false, err
 	}
