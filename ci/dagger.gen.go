@@ -721,6 +721,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstream", err))
 				}
 			}
+			var upstreamFingerprint string
+			if inputArgs["upstreamFingerprint"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstreamFingerprint"]), &upstreamFingerprint)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstreamFingerprint", err))
+				}
+			}
 			var constraint string
 			if inputArgs["constraint"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["constraint"]), &constraint)
@@ -756,7 +763,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg baseImage", err))
 				}
 			}
-			return (*OpennebulaKube).Build(&parent, ctx, source, upstream, constraint, line, version, platform, baseImage)
+			return (*OpennebulaKube).Build(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage)
 		case "Chart":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)
@@ -868,6 +875,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstream", err))
 				}
 			}
+			var upstreamFingerprint string
+			if inputArgs["upstreamFingerprint"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstreamFingerprint"]), &upstreamFingerprint)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstreamFingerprint", err))
+				}
+			}
 			var constraint string
 			if inputArgs["constraint"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["constraint"]), &constraint)
@@ -966,7 +980,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg format", err))
 				}
 			}
-			return (*OpennebulaKube).Plan(&parent, ctx, source, upstream, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, format)
+			return (*OpennebulaKube).Plan(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, format)
 		case "Release":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)
@@ -985,6 +999,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				err = json.Unmarshal([]byte(inputArgs["upstream"]), &upstream)
 				if err != nil {
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstream", err))
+				}
+			}
+			var upstreamFingerprint string
+			if inputArgs["upstreamFingerprint"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstreamFingerprint"]), &upstreamFingerprint)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstreamFingerprint", err))
 				}
 			}
 			var constraint string
@@ -1113,7 +1134,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg keepReport", err))
 				}
 			}
-			return (*OpennebulaKube).Release(&parent, ctx, source, upstream, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, chartRegistry, chartRepository, chartRepositoryUrl, dryRun, keepReport)
+			return (*OpennebulaKube).Release(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, chartRegistry, chartRepository, chartRepositoryUrl, dryRun, keepReport)
 		case "Releases":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)

@@ -50,6 +50,11 @@ func (m *OpennebulaKube) Build(
 	//
 	// +default="https://downloads.opennebula.io"
 	upstream string,
+	// Fingerprint of the key that signs the packages, for a mirror with a key of its own, such as
+	// 0123456789ABCDEF0123456789ABCDEF01234567 (default: OpenNebula's, which image/Dockerfile pins).
+	//
+	// +optional
+	upstreamFingerprint string,
 	// Range of versions, in the notation of Masterminds/semver; the highest in it is taken.
 	//
 	// +default=">=7.0.0"
@@ -72,7 +77,8 @@ func (m *OpennebulaKube) Build(
 	baseImage string,
 ) (*Image, error) {
 	s, err := m.open(ctx, request{
-		source: source, upstream: upstream, selection: release.Selection{Constraint: constraint, Line: line, Version: version},
+		source: source, upstream: upstream, fingerprint: upstreamFingerprint,
+		selection: release.Selection{Constraint: constraint, Line: line, Version: version},
 		platforms: platform, baseImage: baseImage,
 	})
 	if err != nil {

@@ -18,14 +18,15 @@ import (
 
 // request is what a function was asked for, as far as several functions ask for it. What a function has no argument for stays zero.
 type request struct {
-	source    *dagger.Directory // the project's
-	upstream  string
-	selection release.Selection
-	platforms []string
-	baseImage string
-	gate      *gateRequest
-	registry  string
-	login     login
+	source      *dagger.Directory // the project's
+	upstream    string
+	fingerprint string // of the key that signs upstream's packages
+	selection   release.Selection
+	platforms   []string
+	baseImage   string
+	gate        *gateRequest
+	registry    string
+	login       login
 }
 
 // gateRequest is what the gate lets pass.
@@ -96,7 +97,9 @@ func (m *OpennebulaKube) open(ctx context.Context, r request) (*session, error) 
 			Now:      time.Now,
 			Progress: func(e pipeline.Event) { fmt.Println(e) },
 		},
-		options:  pipeline.Options{Selection: r.selection, Platforms: r.platforms, BaseImage: r.baseImage, Policy: policy},
+		options: pipeline.Options{
+			Selection: r.selection, Platforms: r.platforms, BaseImage: r.baseImage, UpstreamFingerprint: r.fingerprint, Policy: policy,
+		},
 		keychain: keychain,
 		engine:   made,
 	}, nil

@@ -21,7 +21,7 @@ import (
 const worldVariable = "OPENNEBULA_KUBE_TEST_WORLD"
 
 type world struct {
-	Upstream, BaseImage, Repository string
+	Upstream, UpstreamFingerprint, BaseImage, Repository string
 	// Database exists, NoDatabase does not.
 	Database, NoDatabase string
 	// Scanner is an image with Trivy, Golang one with Go; Sources is the directory of the image's sources.
@@ -48,7 +48,7 @@ func TestConformance(t *testing.T) {
 			})
 		}
 	}
-	harness := enginetest.InSandbox(w.Upstream, w.BaseImage, w.Repository)
+	harness := enginetest.InSandbox(w.Upstream, w.UpstreamFingerprint, w.BaseImage, w.Repository)
 	harness.New = with(w.Database)
 	harness.WithoutDatabase = with(w.NoDatabase)
 	harness.Stall = func(t *testing.T) (<-chan struct{}, func()) {

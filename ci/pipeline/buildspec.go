@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -17,6 +18,8 @@ type BuildSpec struct {
 	Version string
 	// Upstream is the address that packages come from, such as https://downloads.opennebula.io.
 	Upstream string
+	// UpstreamFingerprint is the fingerprint of the key that signs the packages; empty is OpenNebula's, the Dockerfile's default.
+	UpstreamFingerprint string
 	// Directory is the directory under <Upstream>/repo/ that has the packages; empty is the one named after Version.
 	Directory string
 	// BaseImage is the image to build on, pinned by digest.
@@ -43,19 +46,35 @@ func (s BuildSpec) Check() error {
 	case len(s.Platforms) == 0:
 		return errors.New("no platform given")
 	}
+	if err := checkFingerprint(s.UpstreamFingerprint); err != nil {
+		return err
+	}
 	if _, err := name.NewDigest(s.BaseImage); err != nil {
 		return fmt.Errorf("base image %q is not pinned by digest (name@sha256:...): %w", s.BaseImage, err)
 	}
 	return nil
 }
 
-// Arguments are the Dockerfile's build arguments, by name.
+// checkFingerprint rejects what is no fingerprint of a key of upstream's. None given is right: the Dockerfile has a default.
+func checkFingerprint(fingerprint string) error {
+	if decoded, err := hex.DecodeString(fingerprint); err != nil || len(decoded) != 20 && len(decoded) != 0 {
+		return fmt.Errorf("--upstream-fingerprint %q: not a key's fingerprint, which is 40 hexadecimal digits without spaces; "+
+			"`gpg --show-keys <file>` prints it", fingerprint)
+	}
+	return nil
+}
+
+// Arguments are the Dockerfile's build arguments, by name. Those whose default is meant are left out.
 func (s BuildSpec) Arguments() map[string]string {
-	return map[string]string{
+	arguments := map[string]string{
 		baseArgument:        s.BaseImage,
 		"UPSTREAM":          strings.TrimRight(s.Upstream, "/"),
 		"VERSION":           s.Version,
 		"DIRECTORY":         cmp.Or(s.Directory, s.Version),
 		"SOURCE_DATE_EPOCH": strconv.FormatInt(s.Epoch.Unix(), 10),
 	}
+	if s.UpstreamFingerprint != "" {
+		arguments["UPSTREAM_FINGERPRINT"] = strings.ToUpper(s.UpstreamFingerprint)
+	}
+	return arguments
 }

@@ -80,9 +80,10 @@ func newWorld(t *testing.T, versions ...string) *world {
 		Progress:    func(e pipeline.Event) { w.events = append(w.events, e) },
 	}
 	w.options = pipeline.Options{
-		BaseImage: "docker.io/library/ubuntu:24.04",
-		Policy:    gate.Policy{Threshold: []gate.Severity{gate.Critical, gate.High}, MaxDatabaseAge: 48 * time.Hour},
-		Chart:     pipeline.ChartOptions{Dir: "../../chart/opennebula", RepositoryDir: t.TempDir()},
+		BaseImage:           "docker.io/library/ubuntu:24.04",
+		UpstreamFingerprint: "0123456789ABCDEF0123456789ABCDEF01234567",
+		Policy:              gate.Policy{Threshold: []gate.Severity{gate.Critical, gate.High}, MaxDatabaseAge: 48 * time.Hour},
+		Chart:               pipeline.ChartOptions{Dir: "../../chart/opennebula", RepositoryDir: t.TempDir()},
 	}
 	return w
 }

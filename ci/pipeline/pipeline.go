@@ -43,6 +43,8 @@ type Options struct {
 	Platforms []string
 	// BaseImage is the reference of the image to build on, with or without a digest.
 	BaseImage string
+	// UpstreamFingerprint is the fingerprint of the key that signs upstream's packages, 40 hexadecimal digits; empty is OpenNebula's.
+	UpstreamFingerprint string
 	// Policy is what the gate lets pass.
 	Policy gate.Policy
 	// Chart says what to do with the chart.

@@ -74,7 +74,8 @@ func TestFirstRelease(t *testing.T) {
 	}
 	spec := w.engine.builds[0]
 	if spec.BaseImage != "docker.io/library/ubuntu:24.04@"+oldBase || spec.NoCache || !spec.Epoch.Equal(w.releases[1].Date) ||
-		spec.Upstream != "https://downloads.example" || spec.Version != "7.2.0" || spec.Directory != "7.2.0" {
+		spec.Upstream != "https://downloads.example" || spec.UpstreamFingerprint != w.options.UpstreamFingerprint ||
+		spec.Version != "7.2.0" || spec.Directory != "7.2.0" {
 		t.Errorf("built %+v", spec)
 	}
 	if report.Chart.AppVersion != "7.2.0" || len(report.Chart.Published) != 1 {
@@ -361,6 +362,24 @@ func TestPlanChangesNothing(t *testing.T) {
 	}
 	if len(w.engine.builds) > 0 || len(w.tagNames(t)) > 0 {
 		t.Error("planning built or pushed")
+	}
+}
+
+// A key that is none stops every verb before it asks for anything.
+func TestKeyThatIsNone(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	w.upstream = errors.New("the upstream was asked")
+	w.options.UpstreamFingerprint = "0B2D 385C"
+	for name, verb := range map[string]func() error{
+		"Plan":    func() error { _, err := w.Plan(t.Context(), w.options); return err },
+		"Build":   func() error { _, _, err := w.Build(t.Context(), w.options); return err },
+		"Scan":    func() error { _, err := w.Scan(t.Context(), w.options); return err },
+		"Push":    func() error { _, err := w.Push(t.Context(), w.options); return err },
+		"Release": func() error { _, err := w.Release(t.Context(), w.options); return err },
+	} {
+		if err := verb(); err == nil || !strings.Contains(err.Error(), `"0B2D 385C": not a key's fingerprint`) {
+			t.Errorf("%s: error %v, want one about the key", name, err)
+		}
 	}
 }
 

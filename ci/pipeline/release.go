@@ -73,6 +73,9 @@ func (r *run) image(ctx context.Context) (target, error) {
 
 func (r *run) detect(ctx context.Context) (target, error) {
 	var t target
+	if err := checkFingerprint(r.options.UpstreamFingerprint); err != nil {
+		return t, err
+	}
 	err := r.stage("detect", "reading "+r.Upstream.URL(), func() (string, error) {
 		var err error
 		if t.Release, t.all, err = r.pick(ctx, r.options.Selection); err != nil {

@@ -19,15 +19,16 @@ func (p *Pipeline) base(ctx context.Context, ref string) (release.Base, error) {
 }
 
 // spec is all that the image's content depends on. What a later plan compares is kept in labels.
-func (p *Pipeline) spec(target release.Release, base release.Base, platforms []string) BuildSpec {
+func (r *run) spec(target release.Release, base release.Base, platforms []string) BuildSpec {
 	name, _, _ := strings.Cut(base.Name, "@")
 	return BuildSpec{
-		Version:   target.Version,
-		Upstream:  p.Upstream.URL(),
-		Directory: target.Directory,
-		BaseImage: pinned(base),
-		Platforms: platforms,
-		Epoch:     target.Date,
+		Version:             target.Version,
+		Upstream:            r.Upstream.URL(),
+		UpstreamFingerprint: r.options.UpstreamFingerprint,
+		Directory:           target.Directory,
+		BaseImage:           pinned(base),
+		Platforms:           platforms,
+		Epoch:               target.Date,
 		Labels: map[string]string{
 			"org.opencontainers.image.title":       "OpenNebula",
 			"org.opencontainers.image.description": "OpenNebula's control plane",

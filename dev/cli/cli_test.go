@@ -139,6 +139,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{append([]string{"push", "--registry", "ghcr.io/acme/opennebula", "--username", "me"}, image...), passwordVariable},
 		{append([]string{"push", "--registry", "ghcr.io/acme/opennebula", "--password-file", "x"}, image...), "--username"},
 		{append([]string{"scan", "--severity", "AWFUL"}, image...), "AWFUL"},
+		{append([]string{"build", "--upstream-fingerprint", "repo2.key", "--output", "new"}, image...), `"repo2.key": not a key's fingerprint`},
 		{append([]string{"scan", "--exceptions", bad}, image...), bad + ":2"},
 		{append([]string{"scan", "--exceptions", "absent.yaml"}, image...), "absent.yaml"},
 		{append([]string{"sbom"}, image...), "--platform"},

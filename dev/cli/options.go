@@ -48,11 +48,14 @@ func (o *sourceOptions) chart() string { return filepath.Join(o.Dir, "chart", "o
 
 // buildOptions say what is built.
 type buildOptions struct {
-	Platforms []string
-	BaseImage string
+	UpstreamFingerprint string
+	Platforms           []string
+	BaseImage           string
 }
 
 func (o *buildOptions) add(c *cobra.Command) {
+	c.Flags().StringVar(&o.UpstreamFingerprint, "upstream-fingerprint", "",
+		"fingerprint of the key that signs the packages, for a mirror with a key of its own (default: OpenNebula's, which image/Dockerfile pins)")
 	c.Flags().StringSliceVar(&o.Platforms, "platform", nil, "platform to build for, such as linux/amd64; may be repeated (default: all that the release has)")
 	c.Flags().StringVar(&o.BaseImage, "base-image", "", "image to build on (default: the one that image/Dockerfile pins)")
 }

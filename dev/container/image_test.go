@@ -90,8 +90,8 @@ func (i *images) get(t *testing.T, version string) image {
 		return made
 	}
 	built, err := i.engine.Build(t.Context(), pipeline.BuildSpec{
-		Version: version, Upstream: i.world.Upstream, BaseImage: i.world.BaseImage, Platforms: []string{"linux/" + runtime.GOARCH},
-		Epoch: epoch(),
+		Version: version, Upstream: i.world.Upstream, UpstreamFingerprint: i.world.UpstreamFingerprint, BaseImage: i.world.BaseImage,
+		Platforms: []string{"linux/" + runtime.GOARCH}, Epoch: epoch(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -118,9 +118,13 @@ func (d *daggerWorld) testErrors(t *testing.T) {
 		"a version that is not there": {[]string{"detect-version", "--upstream", d.Upstream, "--version", "9.9.9"}, []string{"9.9.9", "7.2.0"}},
 		"no registry":                 {[]string{"release", "--upstream", d.Upstream, "--base-image", d.BaseImage}, []string{"--registry", "--dry-run"}},
 		"half a login":                {append([]string{"plan", "--username", "me"}, d.planArgs("half")...), []string{"--username", "--password"}},
-		"a severity that is none":     {append([]string{"plan", "--severity", "AWFUL"}, d.planArgs("severity")...), []string{"AWFUL", "CRITICAL"}},
-		"an age that is none":         {append([]string{"plan", "--db-max-age", "old"}, d.planArgs("age")...), []string{"--db-max-age", "48h"}},
-		"no chart repository":         {[]string{"chart", "publish", "--upstream", d.Upstream}, []string{"no place to publish"}},
+		"a fingerprint that is none": {
+			append(append([]string{"plan"}, d.planArgs("fingerprint")...), "--upstream-fingerprint", "906DC27C"),
+			[]string{`"906DC27C"`, "40 hexadecimal digits", "gpg --show-keys"},
+		},
+		"a severity that is none": {append([]string{"plan", "--severity", "AWFUL"}, d.planArgs("severity")...), []string{"AWFUL", "CRITICAL"}},
+		"an age that is none":     {append([]string{"plan", "--db-max-age", "old"}, d.planArgs("age")...), []string{"--db-max-age", "48h"}},
+		"no chart repository":     {[]string{"chart", "publish", "--upstream", d.Upstream}, []string{"no place to publish"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			output, err := d.tryCall(t, c.args...)

@@ -14,7 +14,7 @@ func BenchmarkDagger(b *testing.B) {
 	d.module = b.TempDir()
 	d.copySources(b, d.module)
 	image, chart := d.repository("dagger-bench")
-	build := []string{"build", "--upstream", d.Upstream, "--base-image", d.BaseImage, "--platform", platform(), "--version", "7.0.1", "digest"}
+	build := append(append([]string{"build", "--version", "7.0.1"}, d.imageArgs()...), "digest")
 	release := append(append([]string{"release"}, d.releaseOptions(image)...), "--chart-registry", chart, "summary")
 	d.call(b, release...)
 	for _, c := range []struct {

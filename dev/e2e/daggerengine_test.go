@@ -36,7 +36,7 @@ func (d *daggerWorld) testEngine(t *testing.T) {
 	}
 	control := w.control(t)
 	description, err := json.Marshal(map[string]string{
-		"Upstream": w.Upstream, "BaseImage": w.BaseImage, "Repository": w.Repository,
+		"Upstream": w.Upstream, "UpstreamFingerprint": w.UpstreamFingerprint, "BaseImage": w.BaseImage, "Repository": w.Repository,
 		"Database": w.DatabaseRepository, "NoDatabase": w.Registry + "/no-such-db:2",
 		"Scanner": d.scanner, "Golang": d.golang, "Sources": sources,
 		"Stall": control + "/stall", "Resume": control + "/resume",
@@ -76,7 +76,7 @@ func (w *world) embedded(t *testing.T) v1.Image {
 	defer loopback.Close()
 	_, base, _ := strings.Cut(w.BaseImage, "/")
 	base = strings.TrimPrefix(loopback.URL, "http://") + "/" + base
-	built, err := engine.Build(t.Context(), enginetest.InSandbox(w.Upstream, base, w.Repository).Spec)
+	built, err := engine.Build(t.Context(), enginetest.InSandbox(w.Upstream, w.UpstreamFingerprint, base, w.Repository).Spec)
 	if err != nil {
 		t.Fatal(err)
 	}

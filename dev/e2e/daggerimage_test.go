@@ -11,7 +11,7 @@ import (
 
 // testImage builds an image and does with it what can be chained after that.
 func (d *daggerWorld) testImage(t *testing.T) {
-	build := []string{"build", "--upstream", d.Upstream, "--base-image", d.BaseImage, "--platform", platform(), "--version", "7.0.1"}
+	build := append([]string{"build", "--version", "7.0.1"}, d.imageArgs()...)
 	then := func(args ...string) []string { return append(append([]string{}, build...), args...) }
 	scan := func(args ...string) []string {
 		return then(append([]string{"scan", "--db-repository", d.DatabaseRepository}, args...)...)

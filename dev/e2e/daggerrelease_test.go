@@ -72,7 +72,7 @@ func (d *daggerWorld) testRelease(t *testing.T) {
 
 // releaseOptions are what a release to a repository is told; none is for a dry run.
 func (d *daggerWorld) releaseOptions(repository string) []string {
-	options := []string{"--upstream", d.Upstream, "--base-image", d.BaseImage, "--platform", platform(), "--db-repository", d.DatabaseRepository}
+	options := append(d.imageArgs(), "--db-repository", d.DatabaseRepository)
 	if repository == "" {
 		return options
 	}

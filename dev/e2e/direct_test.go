@@ -60,10 +60,11 @@ func (w *world) upstream(t *testing.T, timeout time.Duration) *release.Upstream 
 
 func (w *world) options() pipeline.Options {
 	return pipeline.Options{
-		Selection: release.Selection{Constraint: ">=7.0.0"},
-		Platforms: []string{platform()},
-		BaseImage: w.BaseImage,
-		Policy:    gate.Policy{Threshold: []gate.Severity{gate.Critical, gate.High}, MaxDatabaseAge: 48 * time.Hour},
+		Selection:           release.Selection{Constraint: ">=7.0.0"},
+		Platforms:           []string{platform()},
+		BaseImage:           w.BaseImage,
+		UpstreamFingerprint: w.UpstreamFingerprint,
+		Policy:              gate.Policy{Threshold: []gate.Severity{gate.Critical, gate.High}, MaxDatabaseAge: 48 * time.Hour},
 	}
 }
 

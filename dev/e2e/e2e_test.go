@@ -133,10 +133,13 @@ func (w *world) advisories(t *testing.T, updatedAt time.Time, advisories ...sand
 // platform is the one that every machine can build for.
 func platform() string { return "linux/" + runtime.GOARCH }
 
-// buildArgs are what every verb that builds is told. The base image is pinned: scenarios update the tag.
-func (w *world) buildArgs() []string {
-	return []string{"--source", root, "--upstream", w.Upstream, "--base-image", w.BaseImage, "--platform", platform()}
+// imageArgs say what to build. The base image is pinned: scenarios update the tag.
+func (w *world) imageArgs() []string {
+	return []string{"--upstream", w.Upstream, "--upstream-fingerprint", w.UpstreamFingerprint, "--base-image", w.BaseImage, "--platform", platform()}
 }
+
+// buildArgs are what every verb that builds is told.
+func (w *world) buildArgs() []string { return append([]string{"--source", root}, w.imageArgs()...) }
 
 // releaseArgs are those of a release of the image to a repository.
 func (w *world) releaseArgs(repository string) []string {

@@ -16,10 +16,11 @@ func (d *daggerWorld) testReadme(t *testing.T) {
 	d.copySources(t, dir)
 	defaults := []string{"SCANNER=" + d.scanner, "GOLANG=" + d.golang}
 	for argument, functions := range map[string][]string{
-		"upstream=" + d.Upstream:               {"releases", "detectVersion", "plan", "build", "release"},
-		"dbRepository=" + d.DatabaseRepository: {"plan", "release"},
-		"baseImage=" + d.BaseImage:             {"plan", "build", "release"},
-		"platform=" + platform():               {"plan", "build", "release"},
+		"upstream=" + d.Upstream:                       {"releases", "detectVersion", "plan", "build", "release"},
+		"upstreamFingerprint=" + d.UpstreamFingerprint: {"plan", "build", "release"},
+		"dbRepository=" + d.DatabaseRepository:         {"plan", "release"},
+		"baseImage=" + d.BaseImage:                     {"plan", "build", "release"},
+		"platform=" + platform():                       {"plan", "build", "release"},
 	} {
 		for _, function := range functions {
 			defaults = append(defaults, function+"_"+argument)

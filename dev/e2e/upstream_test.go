@@ -1,12 +1,16 @@
 package e2e_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
 
 	"opennebula-kube/ci/httpfault"
 )
@@ -79,6 +83,34 @@ func testUpstream(t *testing.T, w *world) {
 		nothingVisible(t)
 	})
 
+	t.Run("signed by another key", func(t *testing.T) {
+		key := strings.Repeat("0123456789", 4)
+		o := w.run(t, slices.Concat([]string{"release"}, w.releaseArgs(image), []string{"--upstream-fingerprint", key, "--chart-registry", charts})...).
+			failed(t, "build OpenNebula 7.2.0", "no valid signature by the key "+key, "--upstream-fingerprint")
+		if got := stages(o.report); got[len(got)-1] != "build failed" {
+			t.Errorf("stages %v, want the build to fail", got)
+		}
+		nothingVisible(t)
+	})
+
+	// The file of keys comes from where the packages do: who signs those anew adds a key there and leaves the right one in.
+	t.Run("signed by a key beside the given one", func(t *testing.T) {
+		right, err := openpgp.NewEntity("Repository", "", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := fmt.Sprintf("%X", right.PrimaryKey.Fingerprint)
+		hits := w.UpstreamFaults.Inject(httpfault.Fault{
+			Path: "/repo/repo2.key", Effect: httpfault.Body("application/pgp-keys", keysWith(t, right, get(t, w.Upstream+"/repo/repo2.key"))),
+		})
+		w.run(t, slices.Concat([]string{"release"}, w.releaseArgs(image), []string{"--upstream-fingerprint", key, "--chart-registry", charts})...).
+			failed(t, "no valid signature by the key "+key)
+		if hits() == 0 {
+			t.Error("the keys were not asked for")
+		}
+		nothingVisible(t)
+	})
+
 	// A version that nothing else here builds: no build cache may stand in for its packages.
 	t.Run("packages are not what the index says", func(t *testing.T) {
 		hits := w.UpstreamFaults.Inject(httpfault.Fault{
@@ -95,6 +127,29 @@ func testUpstream(t *testing.T, w *world) {
 		}
 		nothingVisible(t)
 	})
+}
+
+// keysWith returns armored keys with one more among them.
+func keysWith(t *testing.T, key *openpgp.Entity, armored string) string {
+	t.Helper()
+	keys, err := openpgp.ReadArmoredKeyRing(strings.NewReader(armored))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	w, err := armor.Encode(&all, openpgp.PublicKeyType, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range append(keys, key) {
+		if err := key.Serialize(w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return all.String() + "\n"
 }
 
 func get(t *testing.T, url string) string {

@@ -18,38 +18,52 @@ const baseDigest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef01234
 
 func validSpec() pipeline.BuildSpec {
 	return pipeline.BuildSpec{
-		Version:   "7.0.1",
-		Upstream:  "https://downloads.example.com/",
-		BaseImage: "docker.io/library/ubuntu:24.04@" + baseDigest,
-		Platforms: []string{"linux/arm64", "linux/amd64", "linux/arm64/v8"},
-		Epoch:     time.Unix(1761134400, 0),
-		Labels:    map[string]string{"a.b": `quoted "c"`},
+		Version:             "7.0.1",
+		Upstream:            "https://downloads.example.com/",
+		UpstreamFingerprint: "0123456789abcdef0123456789abcdef01234567",
+		BaseImage:           "docker.io/library/ubuntu:24.04@" + baseDigest,
+		Platforms:           []string{"linux/arm64", "linux/amd64", "linux/arm64/v8"},
+		Epoch:               time.Unix(1761134400, 0),
+		Labels:              map[string]string{"a.b": `quoted "c"`},
 	}
 }
 
 func TestFrontendAttrs(t *testing.T) {
 	want := map[string]string{
-		"filename":                    "Dockerfile",
-		"platform":                    "linux/amd64,linux/arm64",
-		"build-arg:PROGRAM":           "given",
-		"build-arg:BASE_IMAGE":        "docker.io/library/ubuntu:24.04@" + baseDigest,
-		"build-arg:UPSTREAM":          "https://downloads.example.com",
-		"build-arg:VERSION":           "7.0.1",
-		"build-arg:DIRECTORY":         "7.0.1",
-		"build-arg:SOURCE_DATE_EPOCH": "1761134400",
-		"label:a.b":                   `quoted "c"`,
+		"filename":                       "Dockerfile",
+		"platform":                       "linux/amd64,linux/arm64",
+		"build-arg:PROGRAM":              "given",
+		"build-arg:BASE_IMAGE":           "docker.io/library/ubuntu:24.04@" + baseDigest,
+		"build-arg:UPSTREAM":             "https://downloads.example.com",
+		"build-arg:UPSTREAM_FINGERPRINT": "0123456789ABCDEF0123456789ABCDEF01234567",
+		"build-arg:VERSION":              "7.0.1",
+		"build-arg:DIRECTORY":            "7.0.1",
+		"build-arg:SOURCE_DATE_EPOCH":    "1761134400",
+		"label:a.b":                      `quoted "c"`,
 	}
-	for _, noCache := range []bool{false, true} {
-		spec := validSpec()
-		if spec.NoCache = noCache; noCache {
+	for _, c := range []struct {
+		name   string
+		change func(*pipeline.BuildSpec)
+	}{
+		{"", func(*pipeline.BuildSpec) {}},
+		{"NoCache", func(s *pipeline.BuildSpec) {
+			s.NoCache = true
 			want["no-cache"] = ""
-		}
+		}},
+		{"no UpstreamFingerprint", func(s *pipeline.BuildSpec) {
+			s.UpstreamFingerprint = ""
+			delete(want, "build-arg:UPSTREAM_FINGERPRINT")
+			delete(want, "no-cache")
+		}},
+	} {
+		spec := validSpec()
+		c.change(&spec)
 		wanted, err := checkSpec(spec)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, frontendAttrs(spec, wanted)); diff != "" {
-			t.Errorf("NoCache %v (-want +got):\n%s", noCache, diff)
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}
 }
@@ -62,6 +76,11 @@ func TestCheckSpec(t *testing.T) {
 	}{
 		{"no version", func(s *pipeline.BuildSpec) { s.Version = "" }, "no version"},
 		{"no upstream", func(s *pipeline.BuildSpec) { s.Upstream = "" }, "no upstream"},
+		{"key by its ID", func(s *pipeline.BuildSpec) { s.UpstreamFingerprint = "05A05927906DC27C" }, `--upstream-fingerprint "05A05927906DC27C"`},
+		{"key with spaces", func(s *pipeline.BuildSpec) {
+			s.UpstreamFingerprint = "0B2D 385C 7C93 04B1 1A03  67B9 05A0 5927 906D C27C"
+		}, "without spaces"},
+		{"key that is none", func(s *pipeline.BuildSpec) { s.UpstreamFingerprint = strings.Repeat("x", 40) }, "40 hexadecimal digits"},
 		{"no epoch", func(s *pipeline.BuildSpec) { s.Epoch = time.Time{} }, "no epoch"},
 		{"no platform", func(s *pipeline.BuildSpec) { s.Platforms = nil }, "no platform"},
 		{"bad platform", func(s *pipeline.BuildSpec) { s.Platforms = []string{"linux/&"} }, `platform "linux/&"`},

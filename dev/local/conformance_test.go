@@ -55,7 +55,7 @@ func TestConformance(t *testing.T) {
 			return e
 		}
 	}
-	harness := enginetest.InSandbox(world.Upstream, world.BaseImage, world.Repository)
+	harness := enginetest.InSandbox(world.Upstream, world.UpstreamFingerprint, world.BaseImage, world.Repository)
 	harness.New = engine(world.DatabaseRepository)
 	harness.WithoutDatabase = engine(world.Registry + "/no-such-db:2")
 	harness.Stall = func(t *testing.T) (<-chan struct{}, func()) {

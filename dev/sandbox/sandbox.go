@@ -64,6 +64,8 @@ type Options struct {
 type Sandbox struct {
 	// Upstream is the address that packages come from, such as http://127.0.0.1:8080.
 	Upstream string
+	// UpstreamFingerprint is the fingerprint of the key that signs the packages.
+	UpstreamFingerprint string
 	// Registry is the registry's host and port.
 	Registry string
 	// Repository is where releases of the image go, and Charts where those of the chart do.
@@ -152,7 +154,7 @@ func (s *Sandbox) startUpstream(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s.Upstream = "http://" + address
+	s.Upstream, s.UpstreamFingerprint = "http://"+address, s.Packages.Fingerprint()
 	return nil
 }
 

@@ -112,6 +112,20 @@ func (s *suite) tag(t *testing.T, tag string) string {
 	return desc.Digest.String()
 }
 
+// tags returns the tags of the repository.
+func (s *suite) tags(t *testing.T) []string {
+	t.Helper()
+	repository, err := name.NewRepository(s.Repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tags, err := remote.List(repository, remote.WithContext(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tags
+}
+
 func (s *suite) platform() string { return s.Spec.Platforms[0] }
 
 // other is a spec whose image is another one, and cheap to make.
@@ -190,8 +204,14 @@ func (s *suite) testContent(t *testing.T, pushed v1.Image) {
 }
 
 func (s *suite) testBuildFails(t *testing.T) {
+	s.push(t, s.image, "fails")
+	before := s.tags(t)
 	absent := s.Spec
 	absent.Version = s.AbsentVersion
+	foreign := s.Spec
+	foreign.UpstreamFingerprint = strings.Repeat("0123456789", 4)
+	keyless := s.Spec
+	keyless.UpstreamFingerprint = s.Spec.UpstreamFingerprint[24:]
 	unpinned := s.Spec
 	unpinned.BaseImage, _, _ = strings.Cut(s.Spec.BaseImage, "@")
 	gone := s.Spec
@@ -206,6 +226,8 @@ func (s *suite) testBuildFails(t *testing.T) {
 		want []string
 	}{
 		{"absent version", absent, []string{s.AbsentVersion, s.Spec.Upstream}},
+		{"signed by another key", foreign, []string{"no valid signature by the key " + foreign.UpstreamFingerprint, s.Spec.Upstream}},
+		{"key by its ID", keyless, []string{keyless.UpstreamFingerprint, "40 hexadecimal digits"}},
 		{"base image not pinned", unpinned, []string{unpinned.BaseImage}},
 		{"base image gone", gone, []string{gone.BaseImage}},
 		{"no platform", nowhere, []string{"platform"}},
@@ -223,6 +245,9 @@ func (s *suite) testBuildFails(t *testing.T) {
 			}
 			if image != nil {
 				t.Errorf("an image beside the error %v", err)
+			}
+			if diff := cmp.Diff(before, s.tags(t)); diff != "" {
+				t.Errorf("tags in the registry (-before +after):\n%s", diff)
 			}
 		})
 	}

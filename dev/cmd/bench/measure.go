@@ -131,6 +131,7 @@ func (b *bench) run(ctx context.Context, s step, at place) (sample, error) {
 func (b *bench) pipeline(ctx context.Context, at place) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, b.paths.pipeline, "release",
 		"--upstream", b.world.Upstream,
+		"--upstream-fingerprint", b.world.UpstreamFingerprint,
 		"--registry", at.images,
 		"--chart-registry", at.charts,
 		"--chart-repository", filepath.Join(at.out, "charts"),
@@ -150,6 +151,7 @@ func (b *bench) script(ctx context.Context, at place) *exec.Cmd {
 		// Everything is on the loopback interface. Go knows that it needs no proxy, curl does not.
 		"no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1",
 		"UPSTREAM="+b.world.Upstream,
+		"UPSTREAM_FINGERPRINT="+b.world.UpstreamFingerprint,
 		"IMAGES="+at.images,
 		"CHARTS="+at.charts,
 		"BASE_IMAGE="+b.world.BaseTag,

@@ -4,6 +4,8 @@
 #
 # It runs in the root of the repository and takes everything from the environment:
 #   UPSTREAM       where packages come from, such as http://127.0.0.1:8080
+#   UPSTREAM_FINGERPRINT
+#                  that of the key that signs them
 #   IMAGES CHARTS  repositories in a registry for the image and for the chart, the latter ending in the chart's name
 #   BASE_IMAGE     image to build on, by tag
 #   DB_REPOSITORY  Trivy's vulnerability database
@@ -12,7 +14,8 @@
 #   OUT            directory for reports, the chart's archive and the chart repository
 set -euo pipefail
 
-: "${UPSTREAM:?}" "${IMAGES:?}" "${CHARTS:?}" "${BASE_IMAGE:?}" "${DB_REPOSITORY:?}" "${PLATFORM:?}" "${STATE:?}" "${OUT:?}"
+: "${UPSTREAM:?}" "${UPSTREAM_FINGERPRINT:?}" "${IMAGES:?}" "${CHARTS:?}" "${BASE_IMAGE:?}"
+: "${DB_REPOSITORY:?}" "${PLATFORM:?}" "${STATE:?}" "${OUT:?}"
 architecture=${PLATFORM#*/}
 work=$(mktemp -d)
 socket=$work/buildkitd.sock
@@ -133,6 +136,7 @@ build() {
     --opt "build-arg:PROGRAM=given" \
     --opt "build-arg:BASE_IMAGE=$BASE_IMAGE@$base_digest" \
     --opt "build-arg:UPSTREAM=$UPSTREAM" \
+    --opt "build-arg:UPSTREAM_FINGERPRINT=$UPSTREAM_FINGERPRINT" \
     --opt "build-arg:VERSION=$version" \
     --opt "build-arg:SOURCE_DATE_EPOCH=$epoch" \
     --opt "label:org.opencontainers.image.title=OpenNebula" \

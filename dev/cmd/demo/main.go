@@ -90,6 +90,7 @@ func runRelease(ctx context.Context, env cli.Environment, world *sandbox.Sandbox
 	args := []string{
 		"release",
 		"--upstream", world.Upstream,
+		"--upstream-fingerprint", world.UpstreamFingerprint,
 		"--registry", world.Repository,
 		"--chart-registry", world.Charts,
 		"--chart-repository", filepath.Join(out, "charts"),

@@ -133,6 +133,11 @@ func Build(ctx context.Context, options Options) (*Repository, error) {
 	return r, nil
 }
 
+// Fingerprint is that of the key that signs the repository, as 40 hexadecimal digits.
+func (r *Repository) Fingerprint() string {
+	return fmt.Sprintf("%X", r.key.entity.PrimaryKey.Fingerprint)
+}
+
 // Versions returns the versions in the repository, ascending.
 func (r *Repository) Versions() []Version {
 	r.mu.RLock()

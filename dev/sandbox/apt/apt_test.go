@@ -236,6 +236,9 @@ func TestSignatures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if want := fmt.Sprintf("%X", keyring[0].PrimaryKey.Fingerprint); len(keyring) != 1 || r.Fingerprint() != want {
+		t.Errorf("fingerprint %s, want %s, that of the only key of %d that are served", r.Fingerprint(), want, len(keyring))
+	}
 	dists := distribution(base, "7.0.1") + "/dists/stable/"
 	plain := mustGet(t, dists+"Release")
 	if _, err := openpgp.CheckArmoredDetachedSignature(keyring, strings.NewReader(plain), strings.NewReader(mustGet(t, dists+"Release.gpg")),
