@@ -88,6 +88,23 @@ func testVerbs(t *testing.T, w *world) {
 		wantTags(t, image, nil)
 	})
 
+	t.Run("platforms", func(t *testing.T) {
+		image, _ := w.repository("planned")
+		plan := slices.Concat([]string{"plan"}, upstream, []string{"--source", root, "--base-image", w.BaseImage, "--registry", image})
+		for version, platforms := range map[string][]string{"7.0.0": {"linux/amd64"}, "7.2.0": {"linux/amd64", "linux/arm64"}} {
+			args := slices.Concat(plan, []string{"--version", version})
+			made := decode[release.Plan](t, []byte(w.run(t, append(args, "--format", "json")...).passed(t).stdout))
+			if diff := cmp.Diff(platforms, made.Platforms); diff != "" {
+				t.Errorf("platforms of %s (-want +got):\n%s", version, diff)
+			}
+			text := w.run(t, args...).passed(t).stdout
+			if want := version + "-1 for " + strings.Join(platforms, ", ") + "\n"; !strings.Contains(text, want) {
+				t.Errorf("the text lacks %q:\n%s", want, text)
+			}
+		}
+		w.run(t, slices.Concat(plan, []string{"--version", "7.0.0", "--platform", "linux/arm64"})...).failed(t, "linux/arm64", "linux/amd64 only")
+	})
+
 	t.Run("build", func(t *testing.T) {
 		output := filepath.Join(t.TempDir(), "image")
 		args := slices.Concat([]string{"build"}, w.buildArgs(), []string{"--output", output})
