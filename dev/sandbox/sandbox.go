@@ -13,12 +13,11 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"opennebula-kube/ci/httpfault"
 	"opennebula-kube/dev/sandbox/apt"
-	"opennebula-kube/dev/sandbox/base"
 	"opennebula-kube/dev/sandbox/oci"
 	"opennebula-kube/dev/sandbox/trivydb"
 	"opennebula-kube/dev/toolchain"
@@ -41,8 +40,10 @@ type Options struct {
 	Root string
 	// Toolchain installs what making the base image needs; nil expects it to be installed.
 	Toolchain *toolchain.Toolchain
-	// Base is an image to use in place of the Debian that needs root to be made.
-	Base v1.Image
+	// Base is to be used in place of the Debian that needs root to be made: the base image for each architecture.
+	Base []v1.Image
+	// Architectures are those of that Debian, by Go's names; nil is this machine's alone. To make another one takes an emulator.
+	Architectures []string
 	// Standin returns the program in the packages for an architecture; nil compiles it. See apt.Options.
 	Standin func(ctx context.Context, architecture string) (path string, err error)
 	// Versions are what the upstream has; nil is apt.DefaultVersions.
@@ -81,7 +82,7 @@ type Sandbox struct {
 	// Store is the registry behind its faults: it can ask for a login and forget blobs.
 	Store *oci.Registry
 
-	image v1.Image
+	base []v1.Image // one for each architecture
 	// backstage is a second address of the registry, without its faults: what the sandbox itself publishes is not part of the play.
 	backstage string
 	servers   servers
@@ -112,10 +113,10 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	if err := s.startRegistry(o); err != nil {
 		return nil, err
 	}
-	if s.image, err = baseImage(ctx, o); err != nil {
+	if s.base, err = baseImages(ctx, o); err != nil {
 		return nil, err
 	}
-	digest, err := s.publish(ctx, s.image, baseTag)
+	digest, err := s.publishBase(ctx, s.base)
 	if err != nil {
 		return nil, err
 	}
@@ -126,11 +127,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	return s, nil
 }
 
-const (
-	baseRepository = "base"
-	baseTag        = baseRepository + ":" + base.Suite
-	databaseTag    = "trivy-db:2" // Trivy asks for the tag of its schema version
-)
+const databaseTag = "trivy-db:2" // Trivy asks for the tag of its schema version
 
 func (s *Sandbox) startUpstream(ctx context.Context, o Options) error {
 	// The same versions give the same bytes, so that nothing is lost with an earlier sandbox's.
@@ -175,25 +172,6 @@ func (s *Sandbox) startRegistry(o Options) (err error) {
 	return nil
 }
 
-func baseImage(ctx context.Context, o Options) (v1.Image, error) {
-	if o.Base != nil {
-		return o.Base, nil
-	}
-	options := base.Options{CacheDir: o.CacheDir, Log: o.Log}
-	if o.Toolchain != nil {
-		options.Install = func(ctx context.Context) error {
-			return o.Toolchain.OSPackages(ctx,
-				toolchain.Need{Command: "mmdebstrap", Package: "mmdebstrap"},
-				toolchain.Need{File: base.Keyring, Package: "debian-archive-keyring"})
-		}
-	}
-	dir, err := base.Layout(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	return base.Image(dir)
-}
-
 // SetAdvisories publishes a vulnerability database with these advisories and no others, dated updatedAt: a vulnerability appears,
 // or a fix for one, or the database grows old. It must not be called in two sandboxes of one process at the same time; see
 // trivydb.Image.
@@ -208,39 +186,16 @@ func (s *Sandbox) SetAdvisories(ctx context.Context, updatedAt time.Time, adviso
 	return err
 }
 
-// UpdateBase publishes a base image with the same files and another digest under the base image's tag, as distributions do when
-// they refresh theirs, and returns it pinned by digest. The same revision gives the same digest.
-func (s *Sandbox) UpdateBase(ctx context.Context, revision string) (string, error) {
-	config, err := s.image.ConfigFile()
-	if err != nil {
-		return "", fmt.Errorf("update base image: %w", err)
-	}
-	labelled := config.DeepCopy().Config
-	if labelled.Labels == nil {
-		labelled.Labels = map[string]string{}
-	}
-	labelled.Labels["org.opencontainers.image.revision"] = revision
-	image, err := mutate.Config(s.image, labelled)
-	if err != nil {
-		return "", fmt.Errorf("update base image: %w", err)
-	}
-	digest, err := s.publish(ctx, image, baseTag)
-	if err != nil {
-		return "", err
-	}
-	return s.Registry + "/" + baseRepository + "@" + digest, nil
-}
-
-// publish sends an image to a tag of the registry, backstage, and returns its digest.
-func (s *Sandbox) publish(ctx context.Context, image v1.Image, tag string) (string, error) {
+// publish sends an image, or an index of several, to a tag of the registry, backstage, and returns its digest.
+func (s *Sandbox) publish(ctx context.Context, image remote.Taggable, tag string) (string, error) {
 	ref, err := name.NewTag(s.backstage + "/" + tag)
 	if err != nil {
 		return "", fmt.Errorf("publish %s: %w", tag, err)
 	}
-	if err := remote.Write(ref, image, remote.WithContext(ctx)); err != nil {
+	if err := remote.Push(ref, image, remote.WithContext(ctx)); err != nil {
 		return "", fmt.Errorf("publish %s: %w", tag, err)
 	}
-	digest, err := image.Digest()
+	digest, err := partial.Digest(image)
 	if err != nil {
 		return "", fmt.Errorf("publish %s: %w", tag, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -43,7 +44,7 @@ func options(t *testing.T) sandbox.Options {
 	}
 	return sandbox.Options{
 		Dir:     t.TempDir(),
-		Base:    base,
+		Base:    []v1.Image{base},
 		Standin: func(context.Context, string) (string, error) { return program, nil },
 		Versions: []apt.Version{
 			{Version: "7.0.1", Date: dawn.AddDate(0, -9, 0), Architectures: []string{"amd64", "arm64"}},
@@ -141,6 +142,52 @@ func TestStart(t *testing.T) {
 	}
 	if err := remote.Write(reference(t, s.Repository+":7.0.1-1"), randomImage(t)); err != nil {
 		t.Errorf("push: %v", err)
+	}
+}
+
+// TestBaseIndex starts a sandbox whose base image is for two architectures.
+func TestBaseIndex(t *testing.T) {
+	o := options(t)
+	o.Base = nil
+	for _, architecture := range []string{"amd64", "arm64"} {
+		image, err := random.Image(1000, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := image.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.OS, config.Architecture = "linux", architecture
+		if image, err = mutate.ConfigFile(image, config); err != nil {
+			t.Fatal(err)
+		}
+		o.Base = append(o.Base, image)
+	}
+	s := start(t, o)
+	updated, err := s.UpdateBase(t.Context(), "2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ref := range []string{s.BaseImage, updated} {
+		index, err := remote.Index(reference(t, ref))
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest, err := index.IndexManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var platforms []string
+		for _, image := range manifest.Manifests {
+			platforms = append(platforms, image.Platform.String())
+		}
+		if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, platforms); diff != "" {
+			t.Errorf("platforms of %s (-want +got):\n%s", ref, diff)
+		}
+	}
+	if updated == s.BaseImage {
+		t.Errorf("the base image %s is the same after its update", updated)
 	}
 }
 

@@ -145,7 +145,7 @@ func TestTrivyReads(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := options(t)
-			o.Base = debian(t)
+			o.Base = []v1.Image{debian(t)}
 			s := start(t, o)
 			if err := s.SetAdvisories(t.Context(), test.updated, test.advisories...); err != nil {
 				t.Fatal(err)

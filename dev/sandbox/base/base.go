@@ -3,6 +3,7 @@
 package base
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -37,20 +38,22 @@ const Keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 type Options struct {
 	// CacheDir is the directory that keeps the image between runs, in base/ below it.
 	CacheDir string
+	// Architecture is the one to make the image for, by Go's name; "" is this machine's. The programs of another one need an emulator.
+	Architecture string
 	// Install makes mmdebstrap available. It is called only when the image has to be made; nil expects mmdebstrap on the PATH.
 	Install func(context.Context) error
 	// Log hears what takes time; nil is silence.
 	Log func(format string, args ...any)
 }
 
-// Layout returns the directory of an OCI layout that holds the base image for this machine's architecture. It is made once:
-// that needs root and a Debian mirror and takes half a minute; after that it comes from CacheDir. Several processes can ask at
-// the same time.
+// Layout returns the directory of an OCI layout that holds the base image for one architecture. It is made once: that needs root and a
+// Debian mirror and takes half a minute, for another machine's architecture some minutes; after that it comes from CacheDir. Several
+// processes can ask at the same time.
 func Layout(ctx context.Context, o Options) (string, error) {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
-	recipe, err := newRecipe(runtime.GOARCH)
+	recipe, err := newRecipe(cmp.Or(o.Architecture, runtime.GOARCH))
 	if err != nil {
 		return "", err
 	}
@@ -155,7 +158,7 @@ func newRecipe(arch string) (recipe, error) {
 	switch arch {
 	case "amd64", "arm64":
 	default:
-		return recipe{}, fmt.Errorf("make the base image: OpenNebula has no packages for %s: use a machine with amd64 or arm64", arch)
+		return recipe{}, fmt.Errorf("make the base image: OpenNebula has no packages for %s, but for amd64 and arm64", arch)
 	}
 	r := recipe{Architecture: arch, Arguments: []string{
 		"--mode=root", "--variant=apt", "--format=tar", "--architectures=" + arch,
