@@ -70,7 +70,12 @@ func run(rounds int) (err error) {
 	}
 	fmt.Printf("\nA whole release against the sandbox: medians of %d, lowest and highest in parentheses, processor time after the slash.\n", rounds)
 	fmt.Printf("%d processors, load average %s before the first run.\n\n", runtime.NumCPU(), load)
-	return writeTable(os.Stdout, measured)
+	if err := writeTable(os.Stdout, measured); err != nil {
+		return err
+	}
+	fmt.Printf("\nThe image, with stand-ins for OpenNebula's packages on the sandbox's Debian:\n\n")
+	_, err = b.figures.WriteTo(os.Stdout)
+	return err
 }
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"opennebula-kube/dev/figures"
 	"opennebula-kube/dev/sandbox"
 )
 
@@ -36,6 +37,8 @@ type bench struct {
 	platform string
 	// digest is that of the image, which all runs have to agree on; empty before the first.
 	digest string
+	// figures say what the image is made of, after the last round.
+	figures bytes.Buffer
 }
 
 // place is what one run works on.
@@ -79,6 +82,11 @@ func (b *bench) measure(ctx context.Context, rounds int) (samples, error) {
 		say("round %d of %d: %s %s: %s", s.round, rounds, s.side, s.kind, seconds(one.wall))
 		measured.add(s.side, s.kind, one)
 		if s.kind == nothing { // the last of a round
+			if s.round == rounds {
+				if err := figures.Write(ctx, &b.figures, at.out); err != nil {
+					return nil, err
+				}
+			}
 			if err := os.RemoveAll(filepath.Dir(at.state)); err != nil {
 				return nil, err
 			}
