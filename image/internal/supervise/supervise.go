@@ -39,9 +39,11 @@ type Parent struct {
 
 // Run returns when the supervisor has ended: nil when ctx was done before and it has stopped all services in time.
 func (p *Parent) Run(ctx context.Context) error {
-	// The first process of a container is given orphans anyway; where the runtime has put its own first, this makes it so.
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("become the parent of orphaned processes: %w", err)
+	// The first process of a container is given orphans anyway, also under an emulator, which may not know the call.
+	if os.Getpid() != 1 {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("become the parent of orphaned processes: %w", err)
+		}
 	}
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
