@@ -45,23 +45,20 @@ type image struct {
 	config v1.Config
 }
 
-func newImages(t *testing.T) *images {
+// newImages starts a sandbox with packages and a base image for some architectures, or for this machine's alone when none is named.
+func newImages(t testing.TB, architectures ...string) *images {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("-short: builds and runs images")
-	}
-	if err := local.CanBuild(); err != nil {
-		t.Skip(err)
+	if len(architectures) == 0 {
+		architectures = []string{runtime.GOARCH}
 	}
 	const root = "../.."
-	cache := filepath.Join(xdg.CacheHome, "opennebula-kube")
-	tools := toolchain.New(root, cache, t.Logf)
+	tools, cache := newTools(t, root)
 	var versions []apt.Version
 	for _, version := range []string{oldest, middle, newest} {
-		versions = append(versions, apt.Version{Version: version, Date: epoch(), Architectures: []string{runtime.GOARCH}})
+		versions = append(versions, apt.Version{Version: version, Date: epoch(), Architectures: architectures})
 	}
 	world, err := sandbox.Start(t.Context(), sandbox.Options{
-		CacheDir: cache, Dir: t.TempDir(), Root: root, Toolchain: tools, Versions: versions, Log: t.Logf,
+		CacheDir: cache, Dir: t.TempDir(), Root: root, Toolchain: tools, Architectures: architectures, Versions: versions, Log: t.Logf,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +68,9 @@ func newImages(t *testing.T) *images {
 			t.Error(err)
 		}
 	})
-	engine, err := local.New(t.Context(), local.Config{Context: root + "/image", StateDir: t.TempDir(), Toolchain: tools})
+	engine, err := local.New(t.Context(), local.Config{
+		Context: root + "/image", StateDir: t.TempDir(), Toolchain: tools, DatabaseRepository: world.DatabaseRepository,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,23 +82,43 @@ func newImages(t *testing.T) *images {
 	return &images{world: world, tools: tools, engine: engine, dir: t.TempDir(), made: make(map[string]image)}
 }
 
-// get returns the image of an OpenNebula version.
-func (i *images) get(t *testing.T, version string) image {
+// newTools returns the toolchain and the directory of what is kept from run to run. It skips the test where images cannot be built.
+func newTools(t testing.TB, root string) (tools *toolchain.Toolchain, cache string) {
 	t.Helper()
-	if made, ok := i.made[version]; ok {
-		return made
+	if testing.Short() {
+		t.Skip("-short: builds and runs images")
 	}
+	if err := local.CanBuild(); err != nil {
+		t.Skip(err)
+	}
+	cache = filepath.Join(xdg.CacheHome, "opennebula-kube")
+	return toolchain.New(root, cache, t.Logf), cache
+}
+
+// publish builds the image of an OpenNebula version for some platforms, and pushes it to a tag.
+func (i *images) publish(t testing.TB, version string, platforms ...string) (built pipeline.Image, tag string) {
+	t.Helper()
 	built, err := i.engine.Build(t.Context(), pipeline.BuildSpec{
 		Version: version, Upstream: i.world.Upstream, UpstreamFingerprint: i.world.UpstreamFingerprint, BaseImage: i.world.BaseImage,
-		Platforms: []string{"linux/" + runtime.GOARCH}, Epoch: epoch(),
+		Platforms: platforms, Epoch: epoch(), Labels: map[string]string{"org.opencontainers.image.version": version},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tag := i.world.Repository + ":" + version
+	tag = i.world.Repository + ":" + version
 	if _, err := i.engine.Push(t.Context(), built, tag); err != nil {
 		t.Fatal(err)
 	}
+	return built, tag
+}
+
+// get returns the image of an OpenNebula version for this machine.
+func (i *images) get(t testing.TB, version string) image {
+	t.Helper()
+	if made, ok := i.made[version]; ok {
+		return made
+	}
+	_, tag := i.publish(t, version, "linux/"+runtime.GOARCH)
 	ref, err := name.NewTag(tag)
 	if err != nil {
 		t.Fatal(err)
@@ -108,26 +127,26 @@ func (i *images) get(t *testing.T, version string) image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := pushed.ConfigFile()
+	i.made[version] = unpack(t, pushed, filepath.Join(i.dir, version))
+	return i.made[version]
+}
+
+// unpack unpacks an image to a directory, which it makes.
+func unpack(t testing.TB, packed v1.Image, dir string) image {
+	t.Helper()
+	config, err := packed.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := image{rootfs: filepath.Join(i.dir, version), config: config.Config}
-	unpack(t, pushed, made.rootfs)
-	i.made[version] = made
-	return made
-}
-
-func unpack(t *testing.T, image v1.Image, dir string) {
-	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	files := mutate.Extract(image)
+	files := mutate.Extract(packed)
 	defer func() { _ = files.Close() }()
 	tar := exec.CommandContext(t.Context(), "tar", "--extract", "--preserve-permissions", "--numeric-owner", "--directory", dir)
 	tar.Stdin = files
 	if out, err := tar.CombinedOutput(); err != nil {
 		t.Fatalf("unpack the image: %v: %s", err, out)
 	}
+	return image{rootfs: dir, config: config.Config}
 }

@@ -39,7 +39,7 @@ type options struct {
 
 // container is one that runs, or has run.
 type container struct {
-	t       *testing.T
+	t       testing.TB
 	id      string
 	state   string // runc's own directory
 	upper   string // has what it has written to its root file system
@@ -52,7 +52,7 @@ type container struct {
 }
 
 // run starts a container with a writable layer of its own over the image.
-func run(t *testing.T, o options) *container {
+func run(t testing.TB, o options) *container {
 	t.Helper()
 	dir := t.TempDir()
 	bundle := filepath.Join(dir, "bundle")
