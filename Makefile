@@ -42,8 +42,9 @@ lint: ## golangci-lint on all modules, actionlint on the workflows
 	@$$($(TOOL) actionlint)
 
 .PHONY: bench
-bench: ## benchmarks, calls of the Dagger module, and a whole release against a shell script that does the same
+bench: ## benchmarks, the image's figures, calls of the Dagger module, and a whole release against a shell script that does the same
 	cd ci; go test -run '^$$' -bench . -benchmem ./...
+	go test -run '^$$' -bench Container -benchtime 5x -timeout 60m ./dev/container
 	go test -run '^$$' -bench Dagger -benchtime 5x -timeout 60m ./dev/e2e
 	go run ./dev/cmd/bench -rounds 7
 

@@ -250,7 +250,7 @@ func upgrade(t *testing.T, c *container, volume, version string) {
 }
 
 // wantServices checks that all services run, each as its user.
-func wantServices(t *testing.T, c *container) {
+func wantServices(t testing.TB, c *container) {
 	t.Helper()
 	want := services()
 	slices.Sort(want)
@@ -336,7 +336,7 @@ func wantStopped(t *testing.T, c *container) {
 	}
 }
 
-func (c *container) wantEventually(t *testing.T, what string, done func() bool) {
+func (c *container) wantEventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(startLimit); !done(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
