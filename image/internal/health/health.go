@@ -37,7 +37,7 @@ const (
 	Live Probe = "live"
 	// Started asks whether oned has come so far as to know oneadmin.
 	Started Probe = "startup"
-	// Ready asks whether all that users and guests call answers.
+	// Ready asks whether the services run, and all that users and guests call answers.
 	Ready Probe = "ready"
 )
 
@@ -77,7 +77,8 @@ func (c *checker) checks(probe Probe) ([]func(context.Context) error, error) {
 		Live: {{"", c.supervisord}, {supervisord.Oned, c.oned}},
 		// Of every container: all services wait for oned.
 		Started: {{"", c.oneadmin}},
-		Ready:   {{"", c.oneadmin}, {"fireedge", c.fireedge}, {"oneflow", c.oneflow}, {"onegate", c.onegate}},
+		// Beside containers with the others all else answers before this one has come so far.
+		Ready: {{"", c.supervisord}, {"", c.oneadmin}, {"fireedge", c.fireedge}, {"oneflow", c.oneflow}, {"onegate", c.onegate}},
 	}[probe]
 	if all == nil {
 		return nil, fmt.Errorf("there is no probe %q: give one of %v", probe, Probes())

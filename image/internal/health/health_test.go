@@ -121,8 +121,8 @@ func TestCheck(t *testing.T) {
 	}{
 		{"all well", func(*container) {}, "", "", ""},
 		{"7.4's form of OneGate's file", func(c *container) { c.newOneGateForm = true }, "", "", ""},
-		{"supervisord down", func(c *container) { c.down = "supervisord" }, "supervisord does not answer", "", ""},
-		{"supervisord stopping", func(c *container) { c.supervisord = stopping }, "SHUTDOWN", "", ""},
+		{"supervisord down", func(c *container) { c.down = "supervisord" }, "supervisord does not answer", "", "supervisord does not answer"},
+		{"supervisord stopping", func(c *container) { c.supervisord = stopping }, "SHUTDOWN", "", "SHUTDOWN"},
 		{"oned down", func(c *container) { c.down = "oned" }, "oned does not answer", "oned does not answer", "oned does not answer"},
 		{"wrong password", func(c *container) { c.oned = onedRefuses }, "", "couldn't be authenticated", "couldn't be authenticated"},
 		{"no password yet", func(c *container) { c.withoutAuth = true }, "", "no credentials", "no credentials"},
