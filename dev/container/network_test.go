@@ -78,9 +78,8 @@ func withoutIPv6(spec *specs.Spec) {
 	}
 }
 
-// TestNetworks runs the image where there is one family of addresses only.
-func TestNetworks(t *testing.T) {
-	built := newImages(t)
+// testNetworks runs the image where there is one family of addresses only.
+func testNetworks(t *testing.T, built *images) {
 	if err := built.tools.OSPackages(t.Context(), toolchain.Need{Command: "ip", Package: "iproute2"}); err != nil {
 		t.Skip(err)
 	}

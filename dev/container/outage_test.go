@@ -11,10 +11,9 @@ import (
 	"opennebula-kube/dev/toolchain"
 )
 
-// TestDatabaseOutage takes the database server away from a container that is at work, in the two ways that there are: it refuses, and it
+// testOutage takes the database server away from a container that is at work, in the two ways that there are: it refuses, and it
 // does not answer. Nothing may be restarted for that, and all is well when it is back.
-func TestDatabaseOutage(t *testing.T) {
-	built := newImages(t)
+func testOutage(t *testing.T, built *images) {
 	if err := built.tools.OSPackages(t.Context(), toolchain.Need{Command: "mariadbd", Package: "mariadb-server"}); err != nil {
 		t.Skip(err)
 	}

@@ -19,10 +19,9 @@ func without(capability string) func(*specs.Spec) {
 	}
 }
 
-// TestOwners starts the image on a volume with owners and modes that are not what OpenNebula, ssh and sshd want. Each step leaves a volume
+// testOwners starts the image on a volume with owners and modes that are not what OpenNebula, ssh and sshd want. Each step leaves a volume
 // that is in use.
-func TestOwners(t *testing.T) {
-	built := newImages(t)
+func testOwners(t *testing.T, built *images) {
 	volume := t.TempDir()
 	start := func(t *testing.T, version string, env ...string) *container {
 		t.Helper()

@@ -93,9 +93,8 @@ func (p *pod) secrets(t *testing.T) map[string]string {
 	return all
 }
 
-// TestPod runs the services as five containers of one pod, all started at the same moment on an empty volume.
-func TestPod(t *testing.T) {
-	built := newImages(t)
+// testPod runs the services as five containers of one pod, all started at the same moment on an empty volume.
+func testPod(t *testing.T, built *images) {
 	p := &pod{
 		network: newNetwork(t, "ip addr add 10.0.0.7/24 dev eth0"), volume: t.TempDir(), running: make(map[string]*container),
 		services: map[string]string{

@@ -9,9 +9,8 @@ import (
 	"testing"
 )
 
-// TestCapabilities takes away one capability at a time: what is declared is what is needed.
-func TestCapabilities(t *testing.T) {
-	built := newImages(t)
+// testCapabilities takes away one capability at a time: what is declared is what is needed.
+func testCapabilities(t *testing.T, built *images) {
 	ends := func(lines ...string) func(*testing.T, *container) {
 		return func(t *testing.T, c *container) {
 			t.Helper()

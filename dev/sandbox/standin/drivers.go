@@ -31,7 +31,7 @@ func (h Host) startDrivers(ctx context.Context) (stop func(), err error) {
 		}
 		opened = append(opened, closeOnAccept(listener))
 	}
-	monitor, err := h.monitord(ctx)
+	monitor, err := h.monitoring(ctx)
 	if err != nil {
 		_, _ = fmt.Fprintf(h.Stderr, "Error starting monitor drivers: %v\n", err)
 		return stop, nil
@@ -40,8 +40,8 @@ func (h Host) startDrivers(ctx context.Context) (stop func(), err error) {
 	return stop, nil
 }
 
-// monitord opens the ports that hypervisors send monitoring data to.
-func (h Host) monitord(ctx context.Context) (stop func(), err error) {
+// monitoring opens the ports that hypervisors send monitoring data to.
+func (h Host) monitoring(ctx context.Context) (stop func(), err error) {
 	text, err := os.ReadFile(h.path(monitorConfig))
 	if err != nil {
 		return nil, err
