@@ -110,7 +110,7 @@ func stale() map[string]string {
 func moments() []moment {
 	inLayer := func(path string) func(*testing.T, *container, *namer) []string {
 		return func(t *testing.T, c *container, _ *namer) []string {
-			c.poll(path, func() bool { return exists(filepath.Join(c.layer, path)) })
+			c.poll(path, func() bool { return exists(filepath.Join(c.upper, path)) })
 			return nil
 		}
 	}

@@ -112,7 +112,7 @@ func (i *installation) start(t *testing.T, version string, without int) *contain
 func (i *installation) cutOff(t *testing.T, version string, call int) bool {
 	t.Helper()
 	c := i.start(t, version, call)
-	reached := func() bool { return exists(filepath.Join(c.layer, "tmp", fmt.Sprintf("call.%d", call))) }
+	reached := func() bool { return exists(filepath.Join(c.upper, "tmp", fmt.Sprintf("call.%d", call))) }
 	c.wantEventually(t, "the call, or for oned to work", func() bool {
 		if reached() {
 			return true
