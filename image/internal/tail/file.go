@@ -12,8 +12,8 @@ import (
 const (
 	// rotatedSuffix is what logrotate adds to the name of a log for the copy that it makes before it truncates the log.
 	rotatedSuffix = ".1"
-	// remembered is how much of what was read last is compared: logs have times in their lines.
-	remembered = 128
+	// remembered is how much of what was read last is compared: some lines, for they begin with the time and may end alike.
+	remembered = 4096
 )
 
 // file is a file that is followed.

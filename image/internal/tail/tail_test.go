@@ -69,6 +69,21 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// TestRotationOfLinesThatEndAlike has a line come to where one like it was.
+func TestRotationOfLinesThatEndAlike(t *testing.T) {
+	l := newLog(t)
+	l.follow()
+	want := ""
+	for _, number := range []string{"1", "2", "3"} {
+		line := number + strings.Repeat(" alike", 300) + "\n"
+		l.append(line)
+		l.look()
+		want += line
+		l.want(want)
+		l.copyTruncate()
+	}
+}
+
 func TestFollow(t *testing.T) {
 	dir := t.TempDir()
 	l := &log{t: t, path: filepath.Join(dir, "one.log")}
