@@ -222,6 +222,10 @@ func (s *Start) writeConfiguration(f configFile) error {
 		return err
 	}
 	if f.offer {
+		// Of a start that was cut off here.
+		if err := s.host.RemoveLeftovers(filepath.Dir(s.offered(f))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		if err := s.host.Copy(source, s.offered(f), host.Oneadmin()); err != nil {
 			return err
 		}
