@@ -16,29 +16,61 @@
 {{- end }}
 {{- end }}
 
+{{- define "opennebula.headless" -}}
+{{- printf "%s-headless" (include "opennebula.fullname" .) }}
+{{- end }}
+
 {{/* What the pods are selected by; it must never change. */}}
 {{- define "opennebula.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "opennebula.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "opennebula.labels" -}}
+{{/* Labels of all that is no part of the control plane's pods, such as the test: another name, so that no Service selects them. */}}
+{{- define "opennebula.testLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-test" (include "opennebula.name" . | trunc 58) }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Labels without those that select. */}}
+{{- define "opennebula.commonLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{ include "opennebula.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{- define "opennebula.labels" -}}
+{{ include "opennebula.commonLabels" . }}
+{{ include "opennebula.selectorLabels" . }}
+{{- end }}
+
 {{- define "opennebula.image" -}}
-{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{- $image := printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{- with .Values.image.digest }}
+{{- $image = printf "%s@%s" $image . }}
+{{- end }}
+{{- $image }}
 {{- end }}
 
-{{- define "opennebula.authSecret" -}}
-{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "opennebula.fullname" .)) }}
+{{/* OpenNebula's version as the image's tag tells it, without the image's revision; that of the chart when the tag is no version. */}}
+{{- define "opennebula.version" -}}
+{{- $pattern := "[0-9]+\\.[0-9]+(\\.[0-9]+)?" }}
+{{- if regexMatch (printf "^v?%s" $pattern) .Values.image.tag }}
+{{- regexFind $pattern .Values.image.tag }}
+{{- else }}
+{{- regexFind $pattern .Chart.AppVersion }}
+{{- end }}
 {{- end }}
 
-{{- define "opennebula.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-capabilities:
-  drop: [ALL]
+{{- define "opennebula.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- .Values.serviceAccount.name | default (include "opennebula.fullname" .) }}
+{{- else }}
+{{- .Values.serviceAccount.name | default "default" }}
+{{- end }}
+{{- end }}
+
+{{/* What hypervisors know the front-end by; the pod's own name is put in by Kubernetes. */}}
+{{- define "opennebula.hostname" -}}
+{{- .Values.hostname | default (printf "$(POD_NAME).%s.%s.svc.%s" (include "opennebula.headless" .) .Release.Namespace .Values.clusterDomain) }}
 {{- end }}
