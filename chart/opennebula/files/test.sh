@@ -1,0 +1,46 @@
+# Logs in through the API and through FireEdge, and has a hook run. The password is in the file PASSWORD_FILE.
+umask 077
+password=$(cat "$PASSWORD_FILE")
+export ONE_AUTH="$HOME/one_auth" ONE_XMLRPC="http://$API/RPC2"
+echo "oneadmin:$password" > "$ONE_AUTH"
+
+oneuser show 0 > "$HOME/user"
+echo "the API at $API knows oneadmin"
+
+if [ -n "$FIREEDGE" ]; then
+  text=${password//\\/\\\\}
+  body="{\"user\": \"oneadmin\", \"token\": \"${text//\"/\\\"}\"}"
+  length=$(printf %s "$body" | wc -c)
+  exec 3<> "/dev/tcp/${FIREEDGE/://}"
+  printf 'POST /fireedge/api/auth HTTP/1.0\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
+    "$FIREEDGE" "$length" "$body" >&3
+  answer=$(cat <&3)
+  exec 3>&-
+  case $answer in
+    "HTTP/1."[01]" 200 "*'"token"'*) echo "FireEdge at $FIREEDGE lets oneadmin in" ;;
+    *)
+      echo "error: FireEdge at $FIREEDGE does not let oneadmin in; it answers: $answer" >&2
+      exit 1
+      ;;
+  esac
+fi
+
+if [ -n "$HOOKS" ]; then
+  printf 'NAME = "%s"\nTYPE = api\nCALL = "one.zone.info"\nCOMMAND = /bin/true\n' "$HOOKS-$RANDOM$RANDOM" > "$HOME/hook"
+  created=$(onehook create "$HOME/hook")
+  hook=${created##* }
+  trap 'onehook delete "$hook"' EXIT
+  # The hook manager subscribes to the call some time after the hook is made.
+  for _ in {1..30}; do
+    onezone show 0 > "$HOME/zone"
+    sleep 1
+    case $(onehook show "$hook" --xml) in
+      *"<CODE>0</CODE>"*)
+        echo "the hook manager runs hooks"
+        exit 0
+        ;;
+    esac
+  done
+  echo "error: hook $hook has not run within 30 calls that it is for; the log of the pod has the lines of hem" >&2
+  exit 1
+fi
