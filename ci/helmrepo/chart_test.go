@@ -16,6 +16,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
 	"helm.sh/helm/v4/pkg/engine"
+	"sigs.k8s.io/yaml"
 
 	"opennebula-kube/ci/helmrepo"
 )
@@ -36,7 +37,7 @@ func TestChartLints(t *testing.T) {
 }
 
 // render packages the chart for an OpenNebula release and renders what is in the archive as `helm install prod` does.
-func render(t *testing.T, version string) map[string]string {
+func render(t *testing.T, version string, given map[string]any) map[string]string {
 	t.Helper()
 	a, err := helmrepo.Package(chartDir, version, epoch)
 	if err != nil {
@@ -46,11 +47,11 @@ func render(t *testing.T, version string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := chartutil.ProcessDependencies(c, common.Values{}); err != nil {
+	if err := chartutil.ProcessDependencies(c, given); err != nil {
 		t.Fatal(err)
 	}
 	options := common.ReleaseOptions{Name: "prod", Namespace: "cloud", IsInstall: true}
-	values, err := util.ToRenderValues(c, nil, options, common.DefaultCapabilities)
+	values, err := util.ToRenderValues(c, given, options, common.DefaultCapabilities)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func render(t *testing.T, version string) map[string]string {
 // The archive has MariaDB's chart in it, and installs the release that it is packaged for.
 func TestChartPackagedForRelease(t *testing.T) {
 	for version, grpc := range map[string]bool{"7.0.1": false, "7.4.0": true} {
-		files := render(t, version)
+		files := render(t, version, nil)
 		set, services := files["opennebula/templates/statefulset.yaml"], files["opennebula/templates/services.yaml"]
 		if want := `image: "ghcr.io/opennebula-kube/opennebula:` + version + `"`; strings.Count(set, want) != 2 {
 			t.Errorf("%s: want both containers with %s:\n%s", version, want, set)
@@ -75,6 +76,41 @@ func TestChartPackagedForRelease(t *testing.T) {
 		if database := files["opennebula/charts/mariadb/templates/statefulset.yaml"]; !strings.Contains(database, "library/mariadb:10.11.") {
 			t.Errorf("%s: there is no MariaDB:\n%s", version, database)
 		}
+	}
+}
+
+// The examples can be installed, and have the effect that they are there for.
+func TestChartExamples(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		// values are where in the file the values are; nothing is the whole file.
+		values       []string
+		template, in string
+	}{
+		{"external-database.yaml", nil, "statefulset.yaml", `value: "db.example.org"`},
+		{"gateway-api.yaml", nil, "httproute.yaml", "sectionName: https"},
+		{"argocd.yaml", []string{"spec", "source", "helm", "valuesObject"}, "statefulset.yaml", "secretName: one-mariadb-auth"},
+	} {
+		t.Run(c.file, func(t *testing.T) {
+			text, err := os.ReadFile(filepath.Join(chartDir, "examples", c.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var values map[string]any
+			if err := yaml.UnmarshalStrict(text, &values); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range c.values {
+				values, _ = values[key].(map[string]any)
+			}
+			if got := render(t, "7.4.0", values)["opennebula/templates/"+c.template]; !strings.Contains(got, c.in) {
+				t.Errorf("%s lacks %q:\n%s", c.template, c.in, got)
+			}
+		})
+	}
+	files, err := filepath.Glob(filepath.Join(chartDir, "examples/*"))
+	if err != nil || len(files) != 3 {
+		t.Errorf("want each of the examples tested: %q, %v", files, err)
 	}
 }
 
