@@ -36,6 +36,9 @@ func TestVersionsAgree(t *testing.T) {
 		"Dagger, in release.yml and schedule.yml": {
 			find(".github/workflows/release.yml", `version: (v[0-9.]+)`), find(".github/workflows/schedule.yml", `version: (v[0-9.]+)`),
 		},
+		"MariaDB, of the chart and of its image": {
+			find("chart/opennebula/charts/mariadb/Chart.yaml", `(?m)^appVersion: "(\S+)"$`), find("chart/opennebula/charts/mariadb/values.yaml", `(?m)^  tag: (\S+)$`),
+		},
 		"Dagger, in ci.yml and release.yml": {
 			find(".github/workflows/ci.yml", `version: (v[0-9.]+)`), find(".github/workflows/release.yml", `version: (v[0-9.]+)`),
 		},
@@ -58,7 +61,10 @@ func TestRenovateFindsPins(t *testing.T) {
 	if err := json.Unmarshal(data, &config); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"ci/engine/scan.go", "ci/checks.go", "dagger.json", ".github/workflows/ci.yml", ".github/workflows/schedule.yml"} {
+	for _, file := range []string{
+		"ci/engine/scan.go", "ci/checks.go", "dagger.json", ".github/workflows/ci.yml", ".github/workflows/schedule.yml",
+		"chart/opennebula/charts/mariadb/values.yaml",
+	} {
 		content, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
 			t.Fatal(err)
