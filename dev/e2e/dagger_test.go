@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+
 	"opennebula-kube/dev/cli"
 	"opennebula-kube/dev/sandbox"
 )
@@ -66,10 +68,10 @@ func (d *daggerWorld) testSame(t *testing.T) {
 		repository, changed := t.TempDir(), filepath.Join(t.TempDir(), "changed")
 		arguments := append([]string{"chart", "publish", "--chart-repository", repository}, upstream...)
 		d.call(t, append(arguments, "repository", "export", "--path", changed)...)
-		if index := readFile(t, filepath.Join(changed, "index.yaml")); !strings.Contains(index, "opennebula-0.1.0.tgz") {
+		if index := readFile(t, filepath.Join(changed, "index.yaml")); !strings.Contains(index, chartArchive(t)) {
 			t.Errorf("the chart is not in the repository that comes back:\n%s", index)
 		}
-		readFile(t, filepath.Join(changed, "opennebula-0.1.0.tgz"))
+		readFile(t, filepath.Join(changed, chartArchive(t)))
 	})
 	t.Run("chart package", func(t *testing.T) {
 		dir := t.TempDir()
@@ -80,6 +82,16 @@ func (d *daggerWorld) testSame(t *testing.T) {
 			t.Error("Dagger packages the chart in other bytes than the command line")
 		}
 	})
+}
+
+// chartArchive is the name of the chart's archive, which has the version that the sources have.
+func chartArchive(t *testing.T) string {
+	t.Helper()
+	metadata, err := chartutil.LoadChartfile(filepath.Join(root, "chart/opennebula/Chart.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "opennebula-" + metadata.Version + ".tgz"
 }
 
 // planArgs are what a plan is told, for a repository of its own.

@@ -55,7 +55,7 @@ func (d *daggerWorld) testRelease(t *testing.T) {
 			t.Fatal(report.Error)
 		}
 		wantPlan(t, *report.Plan, release.Build)
-		for _, file := range []string{"gate.sarif", "gate.md", "trivy-linux-amd64.json", "opennebula-0.1.0.tgz"} {
+		for _, file := range []string{"gate.sarif", "gate.md", "trivy-linux-amd64.json", chartArchive(t)} {
 			if strings.Contains(file, "amd64") && platform() != "linux/amd64" {
 				continue
 			}
