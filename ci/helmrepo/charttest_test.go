@@ -26,13 +26,15 @@ func TestChartTestsControlPlane(t *testing.T) {
 			return
 		}
 		if login.User != "oneadmin" || login.Token != password {
-			http.Error(w, `{"id": 401, "message": "Unauthorized"}`, http.StatusUnauthorized)
+			http.Error(w, `{"id":401,"message":"Unauthorized"}`, http.StatusUnauthorized)
 			return
 		}
-		_, _ = fmt.Fprint(w, `{"id": 200, "message": "OK", "data": {"token": "x", "id": "0"}}`)
+		_, _ = fmt.Fprint(w, `{"id":200,"message":"OK","data":{"token":"x","id":"0"}}`)
 	}))
 	t.Cleanup(fireedge.Close)
 	address := strings.TrimPrefix(fireedge.URL, "http://")
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "<html>") }))
+	t.Cleanup(other.Close)
 	const ran, waiting = "<HOOKLOG><HOOK_EXECUTION_RECORD><CODE>0</CODE></HOOK_EXECUTION_RECORD></HOOKLOG>", "<HOOKLOG/>"
 	for _, c := range []struct {
 		name                                     string
@@ -44,6 +46,7 @@ func TestChartTestsControlPlane(t *testing.T) {
 		{"nothing but the API", password, "", "", "", "", true, "the API at one:2633 knows oneadmin\n"},
 		{"the API does not", password, "", "", "exit 255", "", false, ""},
 		{"FireEdge has another password", "other", address, "", "", "", false, "does not let oneadmin in; it answers: HTTP/1.0 401"},
+		{"another server than FireEdge", password, strings.TrimPrefix(other.URL, "http://"), "", "", "", false, "does not let oneadmin in; it answers: HTTP/1.0 200"},
 		{"FireEdge is not there", password, "127.0.0.1:1", "", "", "", false, "Connection refused"},
 		{
 			"the hook comes late", password, "", "prod-test", "", `echo x >> "$HOME/n"; [ "$(wc -l < "$HOME/n")" -gt 3 ] && echo '` + ran + `' || echo '` + waiting + "'",
