@@ -2,6 +2,7 @@ package standin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -42,6 +43,8 @@ func (h Host) fireedge(ctx context.Context) error {
 	type server struct {
 		Host string `yaml:"host"`
 		Port int    `yaml:"port"`
+		// XMLRPC is where oned is.
+		XMLRPC string `yaml:"one_xmlrpc"`
 	}
 	var config struct {
 		server `yaml:",inline"`
@@ -54,6 +57,8 @@ func (h Host) fireedge(ctx context.Context) error {
 		switch {
 		case r.URL.Path == "/fireedge/guacamole":
 			passOn(w, r, net.JoinHostPort(config.Guacd.Host, strconv.Itoa(config.Guacd.Port)))
+		case r.URL.Path == "/fireedge/api/auth" && r.Method == http.MethodPost:
+			login(w, r, config.XMLRPC)
 		case !strings.HasPrefix(r.URL.Path, "/fireedge/"):
 			http.NotFound(w, r)
 		}
@@ -68,6 +73,25 @@ func passOn(w http.ResponseWriter, r *http.Request, address string) {
 		return
 	}
 	closeQuietly(connection)
+}
+
+// login asks oned whether it knows a user and a password. The answer has its status in its body as well.
+func login(w http.ResponseWriter, r *http.Request, oned string) {
+	type answer struct {
+		ID      int    `json:"id"`
+		Message string `json:"message"`
+		Data    any    `json:"data,omitempty"`
+	}
+	var given struct{ User, Token string }
+	result := answer{http.StatusOK, "OK", map[string]string{"token": "jwt", "id": "0"}}
+	if err := json.NewDecoder(r.Body).Decode(&given); err != nil {
+		result = answer{http.StatusBadRequest, "Bad Request", nil}
+	} else if _, err := call(r.Context(), oned, "one.user.info", stringValue(given.User+":"+given.Token), intValue(-1)); err != nil {
+		result = answer{http.StatusUnauthorized, "Unauthorized", nil}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(result.ID)
+	_ = json.NewEncoder(w).Encode(result)
 }
 
 func (h Host) oneflow(ctx context.Context) error {
