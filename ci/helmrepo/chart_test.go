@@ -158,6 +158,18 @@ func valuesAreRead(t *testing.T, c *chart.Chart) {
 	walk(c.Name(), own)
 }
 
+// programs are scripts that come before all others, by their names; it returns the PATH.
+func programs(t *testing.T, scripts map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range scripts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return "PATH=" + dir + ":" + os.Getenv("PATH")
+}
+
 // The script of the init container runs here as it is, with other programs.
 func TestChartAwaitsDatabase(t *testing.T) {
 	script, err := os.ReadFile(filepath.Join(chartDir, "files/await-database.sh"))
@@ -191,19 +203,14 @@ func TestChartAwaitsDatabase(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			data, programs := t.TempDir(), t.TempDir()
+			data, path := t.TempDir(), programs(t, map[string]string{"mariadb": c.client, "sleep": "exit 0"})
 			write(t, data, map[string]string{"password": "hush"})
 			if c.sqlite {
 				write(t, data, map[string]string{"one.db": "SQLite"})
 			}
-			for name, text := range map[string]string{"mariadb": c.client, "sleep": "exit 0"} {
-				if err := os.WriteFile(filepath.Join(programs, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil { //nolint:gosec // it is run
-					t.Fatal(err)
-				}
-			}
 			command := exec.CommandContext(t.Context(), "/bin/sh", "-euc", string(script))
 			command.Env = []string{
-				"PATH=" + programs + ":" + os.Getenv("PATH"), "tries=" + filepath.Join(data, "tries"), "DATA=" + data, "DATABASE_HOST=db",
+				path, "tries=" + filepath.Join(data, "tries"), "DATA=" + data, "DATABASE_HOST=db",
 				"DATABASE_PORT=3307", "DATABASE_USER=one", "DATABASE_NAME=cloud", "DATABASE_PASSWORD_FILE=" + filepath.Join(data, "password"),
 				"DATABASE_WAIT=" + c.wait,
 			}

@@ -56,21 +56,18 @@ func TestChartTestsControlPlane(t *testing.T) {
 		{"the hook fails", password, "", "prod-test", "", "echo '" + strings.Replace(ran, ">0<", ">1<", 1) + "'", false, "deleted 7\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			home, programs := t.TempDir(), t.TempDir()
+			home := t.TempDir()
 			write(t, home, map[string]string{"password": c.password})
-			for name, text := range map[string]string{
-				"oneuser": `[ "$*" = "show 0" ] && [ "$ONE_XMLRPC" = http://one:2633/RPC2 ] && [ "$(cat "$ONE_AUTH")" = "oneadmin:$(cat "$PASSWORD_FILE")" ] || exit 1; ` + c.oneuser,
+			path := programs(t, map[string]string{
+				"oneuser": `[ "$*" = "show 0" ] && [ "$ONE_XMLRPC" = http://one:2633/RPC2 ] && [ "$(cat "$ONE_AUTH")" = "oneadmin:$(cat "$PASSWORD_FILE")" ] || exit 1; ` +
+					c.oneuser,
 				"onezone": "exit 0",
 				"sleep":   "exit 0",
 				"onehook": `case $1 in create) grep -q 'CALL = "one.zone.info"' "$2" && echo "ID: 7";; show) ` + c.show + "\n;; delete) echo \"deleted $2\";; esac",
-			} {
-				if err := os.WriteFile(filepath.Join(programs, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil { //nolint:gosec // it is run
-					t.Fatal(err)
-				}
-			}
+			})
 			command := exec.CommandContext(t.Context(), "/bin/bash", "-euc", string(script))
 			command.Env = []string{
-				"PATH=" + programs + ":" + os.Getenv("PATH"), "HOME=" + home, "PASSWORD_FILE=" + filepath.Join(home, "password"),
+				path, "HOME=" + home, "PASSWORD_FILE=" + filepath.Join(home, "password"),
 				"API=one:2633", "FIREEDGE=" + c.fireedge, "HOOKS=" + c.hooks,
 			}
 			output, err := command.CombinedOutput()
