@@ -2,6 +2,7 @@ package container_test
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,7 +62,13 @@ func (p *pod) wantRunning(t *testing.T) {
 	for name, c := range p.running {
 		c.wantEventually(t, "the services of "+name, func() bool {
 			status, _ := c.exec(asRoot, "supervisorctl", "status")
-			return strings.Count(status, "RUNNING") == len(strings.Split(p.services[name], ","))
+			chosen := strings.Split(p.services[name], ",")
+			for line := range strings.Lines(status) {
+				if fields := strings.Fields(line); len(fields) > 1 && fields[1] == "RUNNING" {
+					chosen = slices.DeleteFunc(chosen, func(service string) bool { return service == fields[0] })
+				}
+			}
+			return len(chosen) == 0
 		})
 	}
 }

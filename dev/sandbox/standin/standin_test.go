@@ -50,7 +50,7 @@ func newMachine(t *testing.T, version string) *machine {
 		LookupHost: func(context.Context, string) ([]string, error) { return []string{"192.0.2.1"}, nil },
 		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
 			l, err := new(net.ListenConfig).Listen(ctx, network, "127.0.0.1:0")
-			if err == nil && slices.Contains([]string{"0.0.0.0:2633", "127.0.0.1:4822"}, address) {
+			if err == nil && slices.Contains([]string{"0.0.0.0:2633", "127.0.0.1:4822", "127.0.0.1:2616"}, address) {
 				m.listen <- l.Addr()
 			}
 			return l, err
@@ -682,7 +682,7 @@ func TestFireEdgeLogin(t *testing.T) {
 	m := newMachine(t, "7.2.0")
 	m.write("/var/lib/one/.one/one_auth", "oneadmin:s3cret\n")
 	m.start()
-	m.write("/etc/one/fireedge-server.conf", "host: 127.0.0.1\nport: 0\none_xmlrpc: "+m.env["ONE_XMLRPC"]+"\n")
+	m.write("/etc/one/fireedge-server.conf", "host: 127.0.0.1\nport: 2616\none_xmlrpc: "+m.env["ONE_XMLRPC"]+"\n")
 	m.write(script, "")
 	go m.host.Run(t.Context(), "node", script)
 	url := "http://" + (<-m.listen).String() + "/fireedge/api/auth"
