@@ -69,9 +69,8 @@ func run(ctx context.Context, c command) error {
 	return cmd.Run()
 }
 
-// Tool returns the path of an executable: actionlint, buildctl, buildkitd, crane, golangci-lint, helm or trivy, in exactly the
-// version that the repository pins. One of that version on the PATH is used as it is; otherwise it is compiled, once, which
-// takes up to some minutes.
+// Tool returns the path of an executable: one of those in tools, in exactly the version that the repository pins. One of that version
+// on the PATH is used as it is; otherwise it is compiled, once, which takes up to some minutes.
 func (t *Toolchain) Tool(ctx context.Context, name string) (string, error) {
 	spec, ok := tools()[name]
 	if !ok {

@@ -229,7 +229,7 @@ func TestCompileTellsProgress(t *testing.T) {
 func TestToolErrors(t *testing.T) {
 	t.Run("unknown", func(t *testing.T) {
 		_, err := newToolchain(t, new(machine)).Tool(t.Context(), "docker")
-		wantError(t, err, `tool "docker" is not one of the repository's: actionlint, buildctl, buildkitd, crane, golangci-lint, helm, trivy`)
+		wantError(t, err, `tool "docker" is not one of the repository's: actionlint, buildctl, buildkitd, crane, golangci-lint, helm, helm-docs, helm-unittest, helm3, trivy`)
 	})
 	t.Run("no module file", func(t *testing.T) {
 		_, err := newToolchain(t, new(machine)).Tool(t.Context(), "golangci-lint")

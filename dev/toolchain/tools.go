@@ -66,6 +66,27 @@ func tools() map[string]tool {
 			versionArgs: []string{"version", "--short"},
 			versionVars: []string{"helm.sh/helm/v4/internal/version.version=%s"},
 		},
+		"helm3": {
+			module:      "helm.sh/helm/v3",
+			pkg:         "helm.sh/helm/v3/cmd/helm",
+			moduleFile:  "dev/tools/helm3.mod",
+			versionArgs: []string{"version", "--short"},
+			versionVars: []string{"helm.sh/helm/v3/internal/version.version=%s"},
+		},
+		"helm-docs": {
+			module:      "github.com/norwoodj/helm-docs",
+			pkg:         "github.com/norwoodj/helm-docs/cmd/helm-docs",
+			moduleFile:  "dev/tools/helm-docs.mod",
+			versionArgs: []string{"--version"},
+			versionVars: []string{"main.version=%t"},
+		},
+		"helm-unittest": {
+			module:     "github.com/helm-unittest/helm-unittest",
+			pkg:        "github.com/helm-unittest/helm-unittest/cmd/helm-unittest",
+			moduleFile: "dev/tools/helm-unittest.mod",
+			// It cannot tell its version, so one on the PATH is never taken.
+			versionArgs: []string{"--version"},
+		},
 		"trivy": {
 			module:      "github.com/aquasecurity/trivy",
 			pkg:         "github.com/aquasecurity/trivy/cmd/trivy",
