@@ -1,0 +1,40 @@
+package kubeschema
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+)
+
+// The Kubernetes releases that the chart is checked for: the oldest that Chart.yaml lets in, and the newest there is.
+const (
+	Oldest = "k8s.io/kubernetes@v1.29.14"
+	Newest = "k8s.io/kubernetes@v1.37.2"
+)
+
+// extensions are modules that have custom resource definitions which the chart uses, and where in them these are.
+var extensions = map[string]string{
+	"sigs.k8s.io/gateway-api@v1.6.3":                             "config/crd/standard/*.yaml",
+	"github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/*.yaml",
+}
+
+// moduleDir returns the directory of a Go module, module@version, which go downloads, once, and verifies by the checksum database.
+func moduleDir(ctx context.Context, module string) (string, error) {
+	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	out, err := command.Output()
+	var found struct{ Dir, Error string }
+	if jsonErr := json.Unmarshal(out, &found); jsonErr == nil && found.Error != "" {
+		return "", fmt.Errorf("download module %s: %s", module, found.Error)
+	}
+	if err != nil {
+		return "", fmt.Errorf("download module %s: %w: %s", module, err, stderr.Bytes())
+	}
+	if found.Dir == "" {
+		return "", fmt.Errorf("download module %s: go tells no directory", module)
+	}
+	return found.Dir, nil
+}
