@@ -16,11 +16,19 @@ demo: ## release against a sandbox on this machine, then again with nothing to d
 	@go run ./dev/cmd/demo
 
 .PHONY: test
-test: lint unit fuzz integration ## everything that can be tested on this machine
+test: lint unit chart fuzz integration ## everything that can be tested on this machine
 
 .PHONY: unit
 unit: ## tests that need no root, in seconds
 	@tests=$$(go tool -n gotestsum); $$tests -- -short ./...; (cd ci; $$tests -- ./...); cd image; $$tests -- -short ./...
+
+.PHONY: chart
+chart: ## the chart's tests, and what it renders to held against Kubernetes' schemas; they need no root
+	@tests=$$(go tool -n gotestsum); $$tests --format testname -- ./dev/chart/...; cd ci; $$tests --format testname -- -run '^TestChart' ./helmrepo
+
+.PHONY: generate
+generate: ## write the READMEs of the charts anew
+	@go test ./dev/chart -run '^TestReadme$$' -update
 
 .PHONY: integration
 integration: ## tests that build, scan and push for real; they need root

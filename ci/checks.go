@@ -93,7 +93,7 @@ func (m *OpennebulaKube) Generated(
 	return nil
 }
 
-// Test runs the chart's tests.
+// Test runs the tests of the chart, and holds what it renders to against the schemas of Kubernetes.
 //
 // Example: dagger call chart test
 //
@@ -103,11 +103,13 @@ func (c *Chart) Test(
 	// Directory of the project's sources.
 	//
 	// +defaultPath="/"
-	// +ignore=["*", "!chart", "!ci", "!image/exceptions.yaml"]
+	// +ignore=["*", "!chart", "!ci", "!dev", "!go.mod", "!go.sum"]
 	source *dagger.Directory,
 ) error {
 	m := &OpennebulaKube{Golang: c.Golang}
-	return run(ctx, m.workshop(source).WithWorkdir(sources+"/ci").WithExec([]string{"go", "test", "-run", "^TestChart", "./helmrepo"}))
+	return run(ctx, m.workshop(source).
+		WithExec([]string{"go", "test", "./dev/chart/..."}).
+		WithWorkdir(sources+"/ci").WithExec([]string{"go", "test", "-run", "^TestChart", "./helmrepo"}))
 }
 
 // workshop is a container with Go and the project's sources. What is downloaded and compiled there is kept.
