@@ -27,7 +27,7 @@ exec /usr/bin/${0##*/} "$@"
 
 func testUpgradeCutOffSQLite(t *testing.T, built *images) {
 	t.Helper()
-	testUpgradeCutOff(t, &installation{built: built, volume: t.TempDir(), programs: []string{"sqlite3", "onedb"}})
+	testUpgradeCutOff(t, &installation{built: built, volume: t.TempDir(), programs: []string{"sqlite3", "onedb"}}, middle, newest)
 }
 
 func testUpgradeCutOffMariaDB(t *testing.T, built *images) {
@@ -38,13 +38,13 @@ func testUpgradeCutOffMariaDB(t *testing.T, built *images) {
 	testUpgradeCutOff(t, &installation{
 		built: built, volume: t.TempDir(), programs: []string{"mariadb", "mariadb-dump", "onedb"}, server: newServer(t, "secret"),
 		env: []string{"OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_HOST=127.0.0.1", "OPENNEBULA_DB_PASSWORD=secret", "OPENNEBULA_DB_NAME=one"},
-	})
+	}, middle)
 }
 
-// testUpgradeCutOff upgrades a volume of 7.0 to 7.2 and to 7.4, and kills the container before each call that start-up, the migrators and oned
+// testUpgradeCutOff upgrades a volume of 7.0 to one version after the other, and kills the container before each call that start-up, the migrators and oned
 // make to the database: before and after the backup, in the middle of a migration, and so on. The next start has to complete, with what
 // there was before.
-func testUpgradeCutOff(t *testing.T, first *installation) {
+func testUpgradeCutOff(t *testing.T, first *installation, versions ...string) {
 	t.Helper()
 	oned := first.start(t, oldest, 0)
 	oned.ready(startLimit)
@@ -55,10 +55,10 @@ func testUpgradeCutOff(t *testing.T, first *installation) {
 		t.Fatalf("stopped, the container has status %d", status)
 	}
 	cuts := 0
-	for call, done := 1, map[string]bool{}; len(done) < 2; call++ {
+	for call, done := 1, map[string]bool{}; len(done) < len(versions); call++ {
 		t.Run(fmt.Sprint(call), func(t *testing.T) {
 			i := first.copy(t)
-			for _, version := range []string{middle, newest} {
+			for _, version := range versions {
 				if !done[version] {
 					if i.cutOff(t, version, call) {
 						cuts++
