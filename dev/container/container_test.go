@@ -5,12 +5,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"opennebula-kube/dev/sandbox/apt"
 )
 
 const (
@@ -48,6 +51,16 @@ func TestContainer(t *testing.T) {
 		name string
 		run  func(t *testing.T)
 	}{
+		{"packages of several versions", func(t *testing.T) {
+			mixed := apt.Version{Version: "7.2.9", Date: epoch(), Architectures: []string{runtime.GOARCH}, Libraries: "7.2.10"}
+			if err := built.world.Packages.AddVersion(t.Context(), mixed); err != nil {
+				t.Fatal(err)
+			}
+			_, err := built.engine.Build(t.Context(), built.spec(mixed.Version, "linux/"+runtime.GOARCH))
+			if err == nil || !strings.Contains(err.Error(), "another version: opennebula-libs 7.2.10-1") {
+				t.Errorf("error %v, want one that names the package", err)
+			}
+		}},
 		{"wrong settings", func(t *testing.T) {
 			c := start(t, middle, "OPENNEBULA_LOG_LEVEL=loud", "OPENNEBULA_DB_BACKEND=postgres")
 			if status := c.wait(startLimit); status != 1 {

@@ -95,13 +95,18 @@ func newTools(t testing.TB, root string) (tools *toolchain.Toolchain, cache stri
 	return toolchain.New(root, cache, t.Logf), cache
 }
 
+// spec is what an image is built from.
+func (i *images) spec(version string, platforms ...string) pipeline.BuildSpec {
+	return pipeline.BuildSpec{
+		Version: version, Upstream: i.world.Upstream, UpstreamFingerprint: i.world.UpstreamFingerprint, BaseImage: i.world.BaseImage,
+		Platforms: platforms, Epoch: epoch(), Labels: map[string]string{"org.opencontainers.image.version": version},
+	}
+}
+
 // publish builds the image of an OpenNebula version for some platforms, and pushes it to a tag.
 func (i *images) publish(t testing.TB, version string, platforms ...string) (built pipeline.Image, tag string) {
 	t.Helper()
-	built, err := i.engine.Build(t.Context(), pipeline.BuildSpec{
-		Version: version, Upstream: i.world.Upstream, UpstreamFingerprint: i.world.UpstreamFingerprint, BaseImage: i.world.BaseImage,
-		Platforms: platforms, Epoch: epoch(), Labels: map[string]string{"org.opencontainers.image.version": version},
-	})
+	built, err := i.engine.Build(t.Context(), i.spec(version, platforms...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,8 @@ type Version struct {
 	Content Content
 	// Revision is the Debian revision of its packages; 0 means 1.
 	Revision int
+	// Libraries is the version of opennebula-libs when it is another one, which the other packages put up with.
+	Libraries string
 }
 
 // DefaultVersions are two lines with several releases, one of them for one architecture only, a pre-release, and two versions

@@ -154,8 +154,16 @@ func makeDeb(set packageSet, d definition, architecture string) (debFile, error)
 		MTime: set.version.Date, DisableGlobbing: true,
 	}
 	info.Deb.Compression = compression
+	const libraries = "opennebula-libs"
 	for _, name := range d.depends {
+		if name == libraries && set.version.Libraries != "" {
+			info.Depends = append(info.Depends, name)
+			continue
+		}
 		info.Depends = append(info.Depends, fmt.Sprintf("%s (= %s-%s)", name, info.Version, info.Release))
+	}
+	if d.name == libraries && set.version.Libraries != "" {
+		info.Version = set.version.Libraries
 	}
 	if err := addContents(set, d, architecture, info); err != nil {
 		return debFile{}, err
