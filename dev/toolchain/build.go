@@ -51,7 +51,8 @@ func (t *Toolchain) build(ctx context.Context, name string, spec tool, p pin, ta
 	defer func() { _ = os.RemoveAll(dir) }()
 	output := filepath.Join(dir, name)
 	if err := t.compile(ctx, name, command{
-		dir: t.root, env: env, args: append([]string{goTool}, spec.buildArgs(p.version, output)...), stdout: io.Discard,
+		dir: filepath.Join(t.root, spec.source), env: env, stdout: io.Discard,
+		args: append([]string{goTool}, spec.buildArgs(p.version, output)...),
 	}, total, begin); err != nil {
 		return err
 	}
@@ -76,7 +77,9 @@ func (t *Toolchain) countPackages(ctx context.Context, goTool string, spec tool,
 	var count int
 	listed := &tail{each: func(string) bool { count++; return false }}
 	said := new(tail)
-	err := t.host.run(ctx, command{dir: t.root, env: env, args: append([]string{goTool}, spec.listArgs()...), stdout: listed, stderr: said})
+	err := t.host.run(ctx, command{
+		dir: filepath.Join(t.root, spec.source), env: env, args: append([]string{goTool}, spec.listArgs()...), stdout: listed, stderr: said,
+	})
 	if err != nil {
 		return 0, goError(ctx, "list its packages", err, said)
 	}

@@ -80,11 +80,21 @@ func (t *Toolchain) Tool(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the pinned version of %s: %w", name, err)
 	}
-	path, reason := t.installed(ctx, name, spec, pin.version)
-	if path != "" {
-		return path, nil
-	}
 	built := filepath.Join(t.cache, "tools", name+"-"+strings.TrimPrefix(pin.version, "v"))
+	var reason string
+	if spec.source == "" {
+		var path string
+		if path, reason = t.installed(ctx, name, spec, pin.version); path != "" {
+			return path, nil
+		}
+	} else {
+		sum, err := sourceSum(filepath.Join(t.root, spec.source))
+		if err != nil {
+			return "", fmt.Errorf("read the sources of %s: %w", name, err)
+		}
+		built += "-" + sum
+		reason = "there is none of these sources yet"
+	}
 	if isExecutable(built) {
 		return built, nil
 	}

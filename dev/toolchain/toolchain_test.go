@@ -194,6 +194,61 @@ func TestToolIsCompiledOnce(t *testing.T) {
 	}
 }
 
+// TestProgramOfTheRepository compiles one of the repository's own programs again for each change of what it is made of.
+func TestProgramOfTheRepository(t *testing.T) {
+	// One on the PATH would be of nobody knows what sources.
+	m := &machine{programs: map[string]func(context.Context, command) error{"go": compiler, "kubernetes-node": says("v1.34.4")}}
+	tc := newToolchain(t, m)
+	source := filepath.Join(tc.root, "dev/kube/node")
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(source, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(source, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write("go.mod", "module example.com/node\n\ngo 1.26.0\n\nrequire k8s.io/kubernetes v1.34.4\n")
+	write("main.go", "package main\n")
+	seen := make(map[string]bool)
+	for _, step := range []struct {
+		name, file, content string
+		compiled            int
+	}{
+		{"first", "main.go", "package main\n", 1},
+		{"the same", "main.go", "package main\n", 1},
+		{"a test", "main_test.go", "package main\n", 1},
+		{"a source", "main.go", "package main // changed\n", 2},
+		{"a new source", "dns.go", "package main\n", 3},
+		{"a sum", "go.sum", "k8s.io/kubernetes v1.34.4 h1:x\n", 4},
+	} {
+		write(step.file, step.content)
+		path, err := tc.Tool(t.Context(), "kubernetes-node")
+		if err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if want := filepath.Join(tc.cache, "tools", "kubernetes-node-1.34.4-"); !strings.HasPrefix(path, want) {
+			t.Errorf("%s: path %s, want %s...", step.name, path, want)
+		}
+		seen[path] = true
+		if builds := m.runs(isBuild); len(builds) != step.compiled || len(seen) != step.compiled {
+			t.Errorf("%s: compiled %d times as %d files, want %d", step.name, len(builds), len(seen), step.compiled)
+		}
+	}
+	build := m.runs(isBuild)[0]
+	if build.dir != source {
+		t.Errorf("compiled in %s, want %s", build.dir, source)
+	}
+	build.args[slices.Index(build.args, "-o")+1] = "OUTPUT"
+	version := "-X k8s.io/component-base/version."
+	wantArgs := []string{"/bin/go", "build", "-mod=readonly", "-v", "-buildvcs=false", "-ldflags", "-s -w " + version + "gitVersion=v1.34.4 " +
+		version + "gitMajor=1 " + version + "gitMinor=34 " + version + "gitTreeState=clean", "-o", "OUTPUT", "."}
+	if diff := cmp.Diff(wantArgs, build.args); diff != "" {
+		t.Errorf("arguments (-want +got):\n%s", diff)
+	}
+}
+
 func TestCompileTellsProgress(t *testing.T) {
 	m := new(machine)
 	told := make(chan struct{})
@@ -229,7 +284,7 @@ func TestCompileTellsProgress(t *testing.T) {
 func TestToolErrors(t *testing.T) {
 	t.Run("unknown", func(t *testing.T) {
 		_, err := newToolchain(t, new(machine)).Tool(t.Context(), "docker")
-		wantError(t, err, `tool "docker" is not one of the repository's: actionlint, buildctl, buildkitd, crane, golangci-lint, helm, helm-docs, helm-unittest, helm3, trivy`)
+		wantError(t, err, `tool "docker" is not one of the repository's: actionlint, buildctl, buildkitd, crane, golangci-lint, helm, helm-docs, helm-unittest, helm3, kubernetes-node, trivy`)
 	})
 	t.Run("no module file", func(t *testing.T) {
 		_, err := newToolchain(t, new(machine)).Tool(t.Context(), "golangci-lint")
@@ -292,7 +347,7 @@ func TestPins(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(string(data), spec.pkg+"\n") {
+			if spec.source == "" && !strings.Contains(string(data), spec.pkg+"\n") {
 				t.Errorf("%s has no tool directive for %s", spec.moduleFile, spec.pkg)
 			}
 		})

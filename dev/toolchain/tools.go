@@ -12,10 +12,12 @@ type tool struct {
 	module, pkg string
 	// moduleFile is where the version is pinned, relative to the repository's root.
 	moduleFile string
+	// source is set for a program of the repository's own that is made of the module: the directory of it, and of its moduleFile.
+	source string
 	// versionArgs make the program print its version.
 	versionArgs []string
 	// versionVars are the variables that the linker sets to the version, with "%s" for the version as the module system
-	// writes it ("v1.2.3") and "%t" for the same without the "v".
+	// writes it ("v1.2.3"), "%t" for the same without the "v", and "%M" and "%m" for its first and second number.
 	versionVars []string
 	// env is added to the environment of the compiler.
 	env []string
@@ -87,6 +89,17 @@ func tools() map[string]tool {
 			// It cannot tell its version, so one on the PATH is never taken.
 			versionArgs: []string{"--version"},
 		},
+		"kubernetes-node": {
+			module:     "k8s.io/kubernetes",
+			pkg:        ".",
+			moduleFile: "dev/kube/node/go.mod",
+			source:     "dev/kube/node",
+			// Without them the server tells version 0.0.0, which no chart takes.
+			versionVars: []string{
+				"k8s.io/component-base/version.gitVersion=%s", "k8s.io/component-base/version.gitMajor=%M",
+				"k8s.io/component-base/version.gitMinor=%m", "k8s.io/component-base/version.gitTreeState=clean",
+			},
+		},
 		"trivy": {
 			module:      "github.com/aquasecurity/trivy",
 			pkg:         "github.com/aquasecurity/trivy/cmd/trivy",
@@ -103,7 +116,10 @@ func toolNames() []string { return slices.Sorted(maps.Keys(tools())) }
 // buildArgs are the arguments of go that build the tool in the given version as the file output.
 func (t tool) buildArgs(version, output string) []string {
 	ldflags := []string{"-s", "-w"}
-	replacer := strings.NewReplacer("%s", version, "%t", strings.TrimPrefix(version, "v"))
+	bare := strings.TrimPrefix(version, "v")
+	major, rest, _ := strings.Cut(bare, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	replacer := strings.NewReplacer("%s", version, "%t", bare, "%M", major, "%m", minor)
 	for _, v := range t.versionVars {
 		ldflags = append(ldflags, "-X", replacer.Replace(v))
 	}
@@ -114,7 +130,7 @@ func (t tool) buildArgs(version, output string) []string {
 func (t tool) listArgs() []string { return append(t.goArgs("list"), "-deps", t.pkg) }
 
 func (t tool) goArgs(verb string) []string {
-	if t.moduleFile == "go.mod" {
+	if t.moduleFile == "go.mod" || t.source != "" {
 		return []string{verb, "-mod=readonly"}
 	}
 	return []string{verb, "-mod=readonly", "-modfile=" + t.moduleFile}
