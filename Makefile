@@ -16,7 +16,7 @@ demo: ## release against a sandbox on this machine, then again with nothing to d
 	@go run ./dev/cmd/demo
 
 .PHONY: test
-test: lint unit chart fuzz integration ## everything that can be tested on this machine
+test: lint unit chart fuzz integration lint-node ## everything that can be tested on this machine
 
 .PHONY: unit
 unit: ## tests that need no root, in seconds
@@ -33,7 +33,7 @@ generate: ## write the READMEs of the charts anew
 .PHONY: integration
 integration: ## tests that build, scan and push for real; they need root
 	@tests=$$(go tool -n gotestsum); \
-	  $$tests --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/container/... ./dev/e2e/...; \
+	  $$tests --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/kube/... ./dev/container/... ./dev/e2e/...; \
 	  cd image; $$tests --format testname -- ./...
 
 .PHONY: fuzz
@@ -48,6 +48,10 @@ fuzz: ## try each fuzz target for FUZZTIME (5s)
 lint: ## golangci-lint on all modules, actionlint on the workflows
 	@lint=$$($(TOOL) golangci-lint); $$lint run; for module in ci image; do (cd $$module; $$lint run --config ../.golangci.yaml); done
 	@$$($(TOOL) actionlint)
+
+.PHONY: lint-node
+lint-node: ## golangci-lint on the Kubernetes node, which compiles it as make integration does
+	@lint=$$($(TOOL) golangci-lint); cd dev/kube/node; CGO_ENABLED=0 $$lint run --config ../../../.golangci.yaml
 
 .PHONY: bench
 bench: ## benchmarks, the image's figures, calls of the Dagger module, and a whole release against a shell script that does the same
