@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"opennebula-kube/image/internal/database"
@@ -34,6 +35,9 @@ var namePattern = regexp.MustCompile(`^opennebula-[0-9]{8}T[0-9]{6}Z\.tar\.gz$`)
 // Make puts a backup of a running installation into a store, removes the oldest ones beyond those to keep, and returns its name. version
 // and backend are those of the installation.
 func Make(ctx context.Context, h *host.Host, db database.Interface, store Store, version, backend string, keep int) (name string, err error) {
+	if err := checkComplete(ctx, h, db); err != nil {
+		return "", err
+	}
 	// The dump is made by oneadmin, as whom the database's clients run.
 	dir, err := os.MkdirTemp(h.Path("/tmp"), "backup-")
 	if err != nil {
@@ -57,6 +61,27 @@ func Make(ctx context.Context, h *host.Host, db database.Interface, store Store,
 		return "", fmt.Errorf("write the backup %s to %s: %w", name, store, err)
 	}
 	return name, prune(ctx, store, keep)
+}
+
+// checkComplete refuses what is no installation, or not yet one again: its backups would take the place of good ones.
+func checkComplete(ctx context.Context, h *host.Host, db database.Interface) error {
+	for marker, doing := range map[string]string{"restore": "a backup is being restored", "upgrade": "the database is being upgraded"} {
+		path := volumeDir + "/.one-container/" + marker
+		switch content, err := h.ReadFile(path); {
+		case err != nil:
+			return err
+		case content != nil:
+			return fmt.Errorf("%s, says %s: make the backup when OpenNebula has started", doing, path)
+		}
+	}
+	tables, err := db.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(tables, database.Own) {
+		return fmt.Errorf("%s is empty: make the backup when OpenNebula has started", db)
+	}
+	return nil
 }
 
 func prune(ctx context.Context, store Store, keep int) error {

@@ -32,15 +32,23 @@ type fakeDatabase struct {
 	host *host.Host
 	dump string
 	err  error
+	// empty is a database without any table.
+	empty bool
 }
 
 func (d *fakeDatabase) Backup(_ context.Context, path string) error {
 	return errors.Join(d.err, os.WriteFile(d.host.Path(path), []byte(d.dump), 0o600))
 }
 
+func (d *fakeDatabase) Tables(context.Context) ([]string, error) {
+	if d.empty {
+		return []string{"foreign"}, nil
+	}
+	return []string{"foreign", "user_pool"}, nil
+}
+
 func (d *fakeDatabase) String() string                                { return "the fake database" }
 func (d *fakeDatabase) Query(context.Context, string) (string, error) { return "", nil }
-func (d *fakeDatabase) Tables(context.Context) ([]string, error)      { return nil, nil }
 func (d *fakeDatabase) Restore(context.Context, string) error         { return nil }
 func (d *fakeDatabase) Clear(context.Context) error                   { return nil }
 
@@ -76,7 +84,7 @@ func fill(t *testing.T, h *host.Host) {
 	for path, mode := range map[string]os.FileMode{
 		".one/one_auth": 0o600, ".ssh/id_rsa": 0o600, "remotes/etc/vnm/x.conf": 0o644, "remotes/im/probe.rb": 0o755, "vms/3/deployment.0": 0o640,
 		"datastores/1/disk": 0o600, "backups/database/old.backup": 0o600, "one.db": 0o600, "one.db-journal": 0o600, ".one/.one_auth.1.new": 0o600,
-		".one-container/upgrade": 0o600,
+		".one-container/restore.new/x": 0o600,
 	} {
 		write(t, h, "/var/lib/one/"+path, "content of "+path, mode)
 	}
@@ -245,6 +253,33 @@ func TestFailedBackupLeavesNothing(t *testing.T) {
 			}
 			if left, _ := filepath.Glob(h.Path("/backup/.*part")); len(left) > 0 {
 				t.Errorf("left over: %q", left)
+			}
+		})
+	}
+}
+
+// TestIncomplete tries to back up what is no installation: the good backup that there is has to stay.
+func TestIncomplete(t *testing.T) {
+	for _, c := range []struct {
+		name, file string
+		empty      bool
+		want       string
+	}{
+		{"a restore that is going on", ".one-container/restore", false, "being restored"},
+		{"an upgrade that is going on", ".one-container/upgrade", false, "being upgraded"},
+		{"an empty database", "remotes/x", true, "the fake database is empty"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHost(t)
+			const good = "/backup/opennebula-20260101T000000Z.tar.gz"
+			write(t, h, good, "good", 0o600)
+			write(t, h, "/var/lib/one/"+c.file, "x", 0o600)
+			_, err := backup.Make(t.Context(), h, &fakeDatabase{host: h, empty: c.empty}, locate(t, h, "/backup", settings.S3{}), "7.2.0", "sqlite", 1)
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "when OpenNebula has started") {
+				t.Errorf("error %v, want %q in it, and what to do", err, c.want)
+			}
+			if _, err := os.Stat(h.Path(good)); err != nil {
+				t.Errorf("the good backup: %v", err)
 			}
 		})
 	}

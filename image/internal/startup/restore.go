@@ -1,6 +1,7 @@
 package startup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ func (s *Start) restore(ctx context.Context) error {
 	} else if err := s.reachDatabase(ctx); err != nil {
 		return err
 	}
-	store, name, err := s.findBackup(ctx)
+	store, name, err := s.findBackup(ctx, strings.TrimSpace(string(pending)))
 	if err != nil {
 		return err
 	}
@@ -98,10 +99,11 @@ func (s *Start) databaseIsEmpty(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// findBackup returns the backup that the setting names, or the newest in the place that it names.
-func (s *Start) findBackup(ctx context.Context) (backup.Store, string, error) {
+// findBackup returns the backup that the setting names. If the setting names a place it is, in that place, the one with which a restore has
+// begun already, or the newest.
+func (s *Start) findBackup(ctx context.Context, begun string) (backup.Store, string, error) {
 	store, name, err := backup.Locate(s.host, s.settings.RestoreFrom, s.settings.S3)
-	if err != nil || name != "" {
+	if name = cmp.Or(name, begun); err != nil || name != "" {
 		return store, name, err
 	}
 	names, err := store.Names(ctx)

@@ -197,6 +197,8 @@ func TestRestoreThatIsGivenUp(t *testing.T) {
 	if err := m.start(); err == nil || !strings.Contains(err.Error(), "OPENNEBULA_RESTORE_FROM is no longer set") {
 		t.Errorf("error %v", err)
 	}
+	// It goes on with what it has begun with, whatever has come since.
+	m.write("/backup/opennebula-20990101T000000Z.tar.gz", "another")
 	m.settings.RestoreFrom = "/backup"
 	m.boot()
 	if hosts := m.sql("SELECT oid FROM host_pool"); hosts != "42" {
