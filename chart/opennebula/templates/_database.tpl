@@ -30,3 +30,50 @@ key: {{ ternary .existingSecretPasswordKey "password" (ne .existingSecret "") | 
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* The settings of the image for the database. */}}
+{{- define "opennebula.databaseEnv" -}}
+{{- $database := include "opennebula.database" . | fromYaml }}
+{{- if $database -}}
+- name: OPENNEBULA_DB_BACKEND
+  value: mysql
+- name: OPENNEBULA_DB_HOST
+  value: {{ $database.host | quote }}
+- name: OPENNEBULA_DB_PORT_NUMBER
+  value: {{ $database.port | quote }}
+- name: OPENNEBULA_DB_USER
+  value: {{ $database.user | quote }}
+- name: OPENNEBULA_DB_NAME
+  value: {{ $database.name | quote }}
+- name: OPENNEBULA_DB_PASSWORD_FILE
+  value: /etc/opennebula/secrets/database/password
+- name: OPENNEBULA_DB_CONNECTIONS
+  value: {{ .Values.database.connections | quote }}
+- name: OPENNEBULA_DB_WAIT
+  value: {{ printf "%ds" (int .Values.database.waitSeconds) }}
+{{- else -}}
+- name: OPENNEBULA_DB_BACKEND
+  value: sqlite
+{{- end }}
+{{- end }}
+
+{{/* Where the file with the password of the database is; nothing for SQLite. */}}
+{{- define "opennebula.databaseMount" -}}
+{{- if include "opennebula.database" . -}}
+- name: database
+  mountPath: /etc/opennebula/secrets/database
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "opennebula.databaseVolume" -}}
+{{- with include "opennebula.database" . | fromYaml -}}
+- name: database
+  secret:
+    secretName: {{ .secret }}
+    defaultMode: 0400
+    items:
+      - key: {{ .key | quote }}
+        path: password
+{{- end }}
+{{- end }}

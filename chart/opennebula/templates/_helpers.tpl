@@ -74,3 +74,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "opennebula.hostname" -}}
 {{- .Values.hostname | default (printf "$(POD_NAME).%s.%s.svc.%s" (include "opennebula.headless" .) .Release.Namespace .Values.clusterDomain) }}
 {{- end }}
+
+{{/* What pods of this chart call whatever else they may: DNS, and MariaDB of its chart. */}}
+{{- define "opennebula.ownEgress" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+{{- if .Values.mariadb.enabled }}
+- to:
+    - podSelector:
+        matchLabels:
+          {{- include "mariadb.selectorLabels" .Subcharts.mariadb | nindent 10 }}
+  ports:
+    - port: 3306
+      protocol: TCP
+{{- end }}
+{{- end }}

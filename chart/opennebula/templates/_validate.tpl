@@ -57,6 +57,7 @@
 {{- if and .Values.persistence.existingClaim (not .Values.persistence.enabled) }}
 {{- $wrong = append $wrong (printf "persistence.existingClaim is %q and persistence.enabled is false: set it to true, or remove the claim" .Values.persistence.existingClaim) }}
 {{- end }}
+{{- $wrong = concat $wrong (include "opennebula.validateBackup" . | fromJsonArray) }}
 {{- $installed := dig "spec" "serviceName" "" (lookup "apps/v1" "StatefulSet" .Release.Namespace (include "opennebula.fullname" .)) }}
 {{- if and $installed (ne $installed (include "opennebula.headless" .)) }}
 {{- $wrong = append $wrong (printf "StatefulSet %s was made by chart 0.1, and Kubernetes does not let it be changed into this one. Remove it with `kubectl -n %s delete statefulset %s --cascade=orphan`, which leaves its pod and its volume in place, and upgrade again, with mariadb.enabled=false: its database is SQLite, on the volume" (include "opennebula.fullname" .) .Release.Namespace (include "opennebula.fullname" .)) }}
@@ -64,4 +65,31 @@
 {{- if $wrong }}
 {{- fail (printf "\n- %s" (join "\n- " $wrong)) }}
 {{- end }}
+{{- end }}
+
+{{/* What is wrong with backup and restore, as a list in JSON. */}}
+{{- define "opennebula.validateBackup" -}}
+{{- $wrong := list }}
+{{- if or .Values.backup.enabled .Values.restore.enabled }}
+{{- $asked := ternary "backup.enabled" "restore.enabled" .Values.backup.enabled }}
+{{- with .Values.backup }}
+{{- if and .persistence.enabled .s3.bucket }}
+{{- $wrong = append $wrong (printf "backup.persistence.enabled is true and backup.s3.bucket is %q: backups are in one place; set backup.persistence.enabled to false, or leave backup.s3.bucket empty" .s3.bucket) }}
+{{- else if .s3.bucket }}
+{{- if not .s3.existingSecret }}
+{{- $wrong = append $wrong (printf "backup.s3.bucket is %q and there are no keys: name a Secret with them in backup.s3.existingSecret" .s3.bucket) }}
+{{- end }}
+{{- else if not .persistence.enabled }}
+{{- $wrong = append $wrong (printf "%s is true and there is no place for backups: set backup.persistence.enabled to true for a volume, or backup.s3.bucket for object storage" $asked) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if .Values.backup.enabled }}
+{{- if not .Values.persistence.enabled }}
+{{- $wrong = append $wrong "backup.enabled is true and persistence.enabled is false: without a volume OpenNebula's keys are in its pod, where no backup reaches them; set persistence.enabled to true" }}
+{{- else if and (not .Values.persistence.existingClaim) (has "ReadWriteOncePod" .Values.persistence.accessModes) }}
+{{- $wrong = append $wrong "backup.enabled is true and persistence.accessModes has ReadWriteOncePod: the pod of a backup has to mount the volume as well; set persistence.accessModes to ReadWriteOnce" }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
 {{- end }}
