@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"helm.sh/helm/v4/pkg/chart/common/util"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 )
@@ -221,8 +222,15 @@ func refusals(compiled *jsonschema.Schema, values map[string]any, hit map[string
 	}
 	var note func(e *jsonschema.ValidationError)
 	note = func(e *jsonschema.ValidationError) {
-		if path := e.ErrorKind.KeywordPath(); len(path) > 0 {
-			hit[e.SchemaURL+"/"+path[0]] = true
+		switch e.ErrorKind.(type) {
+		case *kind.Not: // tells no keyword
+			hit[e.SchemaURL+"/not"] = true
+		case *kind.PropertyNames: // is located at the keyword
+			hit[e.SchemaURL] = true
+		default:
+			if path := e.ErrorKind.KeywordPath(); len(path) > 0 {
+				hit[e.SchemaURL+"/"+path[0]] = true
+			}
 		}
 		for _, cause := range e.Causes {
 			note(cause)

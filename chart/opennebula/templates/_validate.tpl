@@ -33,13 +33,13 @@
 {{- if eq .password "opennebula" }}
 {{- $wrong = append $wrong "auth.password is the one that is in all manuals: choose another, or leave it empty to have one made" }}
 {{- end }}
-{{- with .ssh }}
+{{- end }}
+{{- with .Values.auth.ssh }}
 {{- if and .existingSecret (or .privateKey .knownHosts) }}
 {{- $wrong = append $wrong (printf "auth.ssh.existingSecret is %q, and auth.ssh.privateKey or auth.ssh.knownHosts is set as well: remove one or the other" .existingSecret) }}
 {{- end }}
 {{- if and .existingSecret (not .existingSecretPrivateKeyKey) (not .existingSecretKnownHostsKey) }}
 {{- $wrong = append $wrong (printf "auth.ssh.existingSecret is %q, and both auth.ssh.existingSecretPrivateKeyKey and auth.ssh.existingSecretKnownHostsKey are empty: name what is to be read from it" .existingSecret) }}
-{{- end }}
 {{- end }}
 {{- end }}
 {{- with .Values.configuration }}
