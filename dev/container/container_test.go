@@ -355,6 +355,9 @@ func wantStopped(t *testing.T, c *container) {
 	if diff := cmp.Diff(want, order); diff != "" {
 		t.Errorf("order of the ends (-want +got):\n%s", diff)
 	}
+	if rest := c.log()[before:]; strings.Contains(rest, "SIGKILL") {
+		t.Error("a service had to be killed")
+	}
 }
 
 func (c *container) wantEventually(t testing.TB, what string, done func() bool) {
