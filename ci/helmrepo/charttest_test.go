@@ -3,6 +3,7 @@ package helmrepo_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -33,7 +34,10 @@ func TestChartTestsControlPlane(t *testing.T) {
 	}))
 	t.Cleanup(fireedge.Close)
 	address := strings.TrimPrefix(fireedge.URL, "http://")
-	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "<html>") }))
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprint(w, "<html>")
+	}))
 	t.Cleanup(other.Close)
 	const ran, waiting = "<HOOKLOG><HOOK_EXECUTION_RECORD><CODE>0</CODE></HOOK_EXECUTION_RECORD></HOOKLOG>", "<HOOKLOG/>"
 	for _, c := range []struct {
