@@ -48,7 +48,8 @@ func TestChartTestsControlPlane(t *testing.T) {
 	}{
 		{"all works", password, address, "prod-test", "", "echo '" + ran + "'", true, "lets oneadmin in\nthe hook manager runs hooks\ndeleted 7\n"},
 		{"nothing but the API", password, "", "", "", "", true, "the API at one:2633 knows oneadmin\n"},
-		{"the API does not", password, "", "", "exit 255", "", false, ""},
+		{"the API does not", password, "", "", "echo refused; exit 255", "", false, "does not know oneadmin, or does not answer: refused"},
+		{"the API comes late", password, "", "", `echo x >> "$HOME/t"; [ "$(wc -l < "$HOME/t")" -gt 3 ]`, "", true, "knows oneadmin\n"},
 		{"FireEdge has another password", "other", address, "", "", "", false, "does not let oneadmin in; it answers: HTTP/1.0 401"},
 		{"another server than FireEdge", password, strings.TrimPrefix(other.URL, "http://"), "", "", "", false, "does not let oneadmin in; it answers: HTTP/1.0 200"},
 		{"FireEdge is not there", password, "127.0.0.1:1", "", "", "", false, "Connection refused"},

@@ -4,7 +4,15 @@ password=$(cat "$PASSWORD_FILE")
 export ONE_AUTH="$HOME/one_auth" ONE_XMLRPC="http://$API/RPC2"
 echo "oneadmin:$password" > "$ONE_AUTH"
 
-oneuser show 0 > "$HOME/user"
+# A Service leads to a pod some time after that is ready.
+tries=0
+until oneuser show 0 > "$HOME/user" 2>&1; do
+  if [ $((tries += 1)) -eq 30 ]; then
+    echo "error: the API at $API does not know oneadmin, or does not answer: $(cat "$HOME/user")" >&2
+    exit 1
+  fi
+  sleep 1
+done
 echo "the API at $API knows oneadmin"
 
 if [ -n "$FIREEDGE" ]; then
