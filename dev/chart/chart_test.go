@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -146,6 +147,39 @@ func TestManifestsAreValid(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestImages wants every image to be the project's own, which the pipeline has scanned, or pinned by digest. Bitnami's have left Docker Hub.
+func TestImages(t *testing.T) {
+	helm := tool(t, "helm")
+	own, digest := "ghcr.io/opennebula-kube/opennebula:", regexp.MustCompile(`@sha256:[0-9a-f]{64}$`)
+	line := regexp.MustCompile(`(?m)^\s*(?:- )?image: "?([^"\s]+)"?$`)
+	cluster := Cluster{KubeVersion: "1.30.0", Extensions: []string{"gateway.networking.k8s.io/v1/HTTPRoute"}}
+	pinned := 0
+	for name, file := range valueSets(t) {
+		manifests, err := Template(t.Context(), helm, chartDir, file, cluster)
+		if err != nil {
+			t.Fatal(err)
+		}
+		images := line.FindAllStringSubmatch(manifests, -1)
+		if len(images) == 0 {
+			t.Errorf("%s: no image", name)
+		}
+		for _, match := range images {
+			switch image := match[1]; {
+			case strings.Contains(image, "bitnami"):
+				t.Errorf("%s: %s is Bitnami's", name, image)
+			case strings.HasPrefix(image, "registry.example.org/"): // the user's, in the values
+			case digest.MatchString(image):
+				pinned++
+			case !strings.HasPrefix(image, own):
+				t.Errorf("%s: %s is neither the project's nor pinned by digest", name, image)
+			}
+		}
+	}
+	if pinned == 0 {
+		t.Error("MariaDB's image is in none of the value sets")
 	}
 }
 
