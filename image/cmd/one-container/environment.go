@@ -7,17 +7,16 @@ import (
 	"os"
 	"strconv"
 	"strings"
-)
 
-// settingsPrefix is what the names of all settings begin with.
-const settingsPrefix = "OPENNEBULA_"
+	"opennebula-kube/image/internal/settings"
+)
 
 // forgetSettings takes the settings out of this process's environment, and out of the copy of it that the kernel shows in /proc for as
 // long as the process runs: there are secrets among them, and the services read files. It does so in place: as a new program the
 // process would be deaf to SIGTERM for a moment.
 func forgetSettings() error {
 	for _, entry := range os.Environ() {
-		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, settingsPrefix) {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, settings.Prefix) {
 			if err := os.Unsetenv(name); err != nil {
 				return err
 			}
@@ -67,7 +66,7 @@ func environmentBlock() (begin, end int64, err error) {
 func withoutSettings(block []byte) []byte {
 	rest := make([]byte, 0, len(block))
 	for entry := range bytes.SplitAfterSeq(block, []byte{0}) {
-		if !bytes.HasPrefix(entry, []byte(settingsPrefix)) {
+		if !bytes.HasPrefix(entry, []byte(settings.Prefix)) {
 			rest = append(rest, entry...)
 		}
 	}

@@ -41,20 +41,11 @@ func run(ctx context.Context, args []string) (int, error) {
 	}
 	switch {
 	case command == "start" && len(args) == 0:
-		if err := start(ctx); err != nil {
-			return 1, err
-		}
-		return 0, nil
+		return statusOf(start(ctx))
 	case command == "healthcheck" && len(args) == 1:
-		if err := healthcheck(ctx, args[0]); err != nil {
-			return 1, err
-		}
-		return 0, nil
+		return statusOf(healthcheck(ctx, args[0]))
 	case command == "backup" && len(args) == 0:
-		if err := makeBackup(ctx); err != nil {
-			return 1, err
-		}
-		return 0, nil
+		return statusOf(makeBackup(ctx))
 	case command == "log":
 		s, err := parseService(args)
 		if err != nil {
@@ -63,4 +54,11 @@ func run(ctx context.Context, args []string) (int, error) {
 		return s.run(ctx)
 	}
 	return 2, fmt.Errorf("%q is no command\n%s", os.Args[1:], usage)
+}
+
+func statusOf(err error) (int, error) {
+	if err != nil {
+		return 1, err
+	}
+	return 0, nil
 }

@@ -44,7 +44,7 @@ func (r *reader) checkS3(s Settings) {
 		for _, key := range []struct{ name, value string }{{"S3_ACCESS_KEY", s.S3.AccessKey}, {"S3_SECRET_KEY", s.S3.SecretKey}} {
 			if key.value == "" && r.env[key.name+"_FILE"] == "" {
 				r.errs = append(r.errs, fmt.Errorf("%s%s is %q, but %s%s is not set: give it, or %s%s_FILE",
-					prefix, place.name, place.value, prefix, key.name, prefix, key.name))
+					Prefix, place.name, place.value, Prefix, key.name, Prefix, key.name))
 			}
 		}
 	}

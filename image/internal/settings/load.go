@@ -89,7 +89,7 @@ func (r *reader) database() Database {
 		for _, name := range mysqlOnly() {
 			if r.env[name] != "" {
 				r.errs = append(r.errs, fmt.Errorf("%s%s is set, but %sDB_BACKEND is %q: set the backend to %q, or remove the variable",
-					prefix, name, prefix, d.Backend, MySQL))
+					Prefix, name, Prefix, d.Backend, MySQL))
 			}
 		}
 	case MySQL:
@@ -103,18 +103,18 @@ func (r *reader) database() Database {
 func (r *reader) checkServer(d Database) {
 	switch _, err := netip.ParseAddr(d.Host); {
 	case d.Host == "":
-		r.errs = append(r.errs, fmt.Errorf("%sDB_HOST is not set: give the name or address of the database server", prefix))
+		r.errs = append(r.errs, fmt.Errorf("%sDB_HOST is not set: give the name or address of the database server", Prefix))
 	case err != nil && !isName(d.Host):
-		r.wrong("DB_HOST", d.Host, "give a name or an address, without a port: that is "+prefix+"DB_PORT_NUMBER")
+		r.wrong("DB_HOST", d.Host, "give a name or an address, without a port: that is "+Prefix+"DB_PORT_NUMBER")
 	}
 	const forbidden = `'"\`
 	switch {
 	case d.Password == "" && r.env["DB_PASSWORD_FILE"] == "":
 		r.errs = append(r.errs, fmt.Errorf("%sDB_PASSWORD is not set: give it, or %sDB_PASSWORD_FILE, the password of %s on %s",
-			prefix, prefix, d.User, d.Host))
+			Prefix, Prefix, d.User, d.Host))
 	case strings.ContainsAny(d.Password, forbidden):
 		r.errs = append(r.errs, fmt.Errorf("%sDB_PASSWORD has one of the characters %s in it, which OpenNebula's tools cannot pass to the "+
-			"database: choose a password without them", prefix, forbidden))
+			"database: choose a password without them", Prefix, forbidden))
 	}
 }
 
@@ -122,12 +122,12 @@ func (r *reader) oneadminPassword() string {
 	password := r.secret("ONEADMIN_PASSWORD")
 	switch {
 	case strings.ContainsAny(password, " \t"):
-		r.errs = append(r.errs, fmt.Errorf("%sONEADMIN_PASSWORD has a blank in it, which OpenNebula forbids: choose another", prefix))
+		r.errs = append(r.errs, fmt.Errorf("%sONEADMIN_PASSWORD has a blank in it, which OpenNebula forbids: choose another", Prefix))
 	case len(password) > 256:
-		r.errs = append(r.errs, fmt.Errorf("%sONEADMIN_PASSWORD has %d bytes, and OpenNebula takes 256: choose a shorter one", prefix, len(password)))
+		r.errs = append(r.errs, fmt.Errorf("%sONEADMIN_PASSWORD has %d bytes, and OpenNebula takes 256: choose a shorter one", Prefix, len(password)))
 	case password == "opennebula":
 		r.errs = append(r.errs, fmt.Errorf("%sONEADMIN_PASSWORD is the one that is in all manuals: choose another, or none to have one made",
-			prefix))
+			Prefix))
 	}
 	return password
 }
@@ -238,7 +238,7 @@ func (r *reader) logLevel(name string) int {
 func (r *reader) privateKey(name string) string {
 	value := r.content(name)
 	if value != "" && !strings.HasPrefix(strings.TrimSpace(value), "-----BEGIN ") {
-		r.errs = append(r.errs, fmt.Errorf("%s%s is no private key: give one as ssh-keygen writes it, beginning with -----BEGIN", prefix, name))
+		r.errs = append(r.errs, fmt.Errorf("%s%s is no private key: give one as ssh-keygen writes it, beginning with -----BEGIN", Prefix, name))
 	}
 	return value
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// prefix is what all variables begin with.
-const prefix = "OPENNEBULA_"
+// Prefix is what all variables begin with.
+const Prefix = "OPENNEBULA_"
 
 // reader takes variables out of the environment and collects what is wrong with them.
 type reader struct {
@@ -26,7 +26,7 @@ func newReader(environ []string, readFile func(string) ([]byte, error)) *reader 
 	r := &reader{env: make(map[string]string), readFile: readFile}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		if name, ok := strings.CutPrefix(name, prefix); ok {
+		if name, ok := strings.CutPrefix(name, Prefix); ok {
 			r.env[name] = value
 		}
 	}
@@ -35,7 +35,7 @@ func newReader(environ []string, readFile func(string) ([]byte, error)) *reader 
 
 // wrong notes that a variable has a value that is no good.
 func (r *reader) wrong(name, value, advice string) {
-	r.errs = append(r.errs, fmt.Errorf("%s%s is %q: %s", prefix, name, value, advice))
+	r.errs = append(r.errs, fmt.Errorf("%s%s is %q: %s", Prefix, name, value, advice))
 }
 
 // text takes a variable; one that is empty counts as not set.
@@ -76,7 +76,7 @@ func (r *reader) content(name string) string {
 	case path == "":
 		return value
 	case value != "":
-		r.errs = append(r.errs, fmt.Errorf("%s%s and %s%s_FILE are both set: remove one of them", prefix, name, prefix, name))
+		r.errs = append(r.errs, fmt.Errorf("%s%s and %s%s_FILE are both set: remove one of them", Prefix, name, Prefix, name))
 		return ""
 	}
 	data, err := r.readFile(path)
@@ -99,7 +99,7 @@ func (r *reader) secret(name string) string {
 	value := strings.TrimRight(r.content(name), "\r\n")
 	if i := strings.IndexFunc(value, func(c rune) bool { return c < ' ' || c == 0x7f }); i >= 0 {
 		r.errs = append(r.errs, fmt.Errorf("%s%s: character %d of the value is a line end or a control character: give one line of text",
-			prefix, name, i+1))
+			Prefix, name, i+1))
 		return ""
 	}
 	return value
@@ -120,7 +120,7 @@ func (r *reader) unknown() {
 	slices.Sort(names)
 	slices.Sort(r.known)
 	for _, name := range names {
-		r.errs = append(r.errs, fmt.Errorf("%s%s is no setting: remove it, or correct it to one of %s%s", prefix, name, prefix,
-			strings.Join(r.known, ", "+prefix)))
+		r.errs = append(r.errs, fmt.Errorf("%s%s is no setting: remove it, or correct it to one of %s%s", Prefix, name, Prefix,
+			strings.Join(r.known, ", "+Prefix)))
 	}
 }
