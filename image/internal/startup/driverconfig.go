@@ -63,11 +63,11 @@ func (s *Start) driverConfiguration(context.Context) error {
 	if err != nil {
 		return err
 	}
-	all, err := s.sums(installedDrivers)
+	installed, err := s.installed(isConfiguration)
 	if err != nil {
-		return fmt.Errorf("read the drivers of the image: %w", err)
+		return err
 	}
-	files, err := s.planConfiguration(before, all.configuration(), edits)
+	files, err := s.planConfiguration(before, installed, edits)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (s *Start) driverConfiguration(context.Context) error {
 		}
 	}
 	s.reportConfiguration(files)
-	if err := s.remember(before, before.code(), all.configuration()); err != nil {
+	if err := s.remember(before, before.part(isCode), installed); err != nil {
 		return err
 	}
 	return s.writeOwnEdits(now)

@@ -36,16 +36,15 @@ func (s *Start) drivers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	all, err := s.sums(installedDrivers)
+	installed, err := s.installed(isCode)
 	if err != nil {
-		return fmt.Errorf("read the drivers of the image: %w", err)
+		return err
 	}
-	installed := all.code()
 	if err := s.host.Directory(driverDir, 0o755, host.Oneadmin()); err != nil {
 		return err
 	}
 	// Outside of the drivers: those run all that is in some of their directories.
-	r := refresher{start: s, aside: replacedDir + "/" + s.host.Now().UTC().Format("20060102T150405Z")}
+	r := refresher{start: s, aside: replacedDir + "/" + stamp(s.host.Now())}
 	for _, name := range slices.Sorted(maps.Keys(installed)) {
 		if err := r.refresh(name, installed[name], before[name]); err != nil {
 			return err
@@ -55,7 +54,7 @@ func (s *Start) drivers(context.Context) error {
 	if err := s.removeOld(before, installed); err != nil {
 		return err
 	}
-	return s.remember(before, installed, before.configuration())
+	return s.remember(before, installed, before.part(isConfiguration))
 }
 
 // remember writes the manifest, of two parts, when it differs from what it was before.
@@ -72,17 +71,10 @@ func (s *Start) remember(before, code, configuration manifest) error {
 	return s.writeManifest(now)
 }
 
-// code is the part of a manifest that is not configuration.
-func (m manifest) code() manifest {
+// part is that of a manifest which a filter takes: isCode or isConfiguration.
+func (m manifest) part(filter func(name string) bool) manifest {
 	part := maps.Clone(m)
-	maps.DeleteFunc(part, func(name, _ string) bool { return isConfiguration(name) })
-	return part
-}
-
-// configuration is the part of a manifest that is.
-func (m manifest) configuration() manifest {
-	part := maps.Clone(m)
-	maps.DeleteFunc(part, func(name, _ string) bool { return !isConfiguration(name) })
+	maps.DeleteFunc(part, func(name, _ string) bool { return !filter(name) })
 	return part
 }
 
@@ -114,7 +106,7 @@ func (r *refresher) refresh(name, want, was string) error {
 		r.exchanged = append(r.exchanged, name)
 	}
 	source := filepath.Join(installedDrivers, name)
-	if want == was || isConfiguration(name) {
+	if want == was {
 		// A file that does not get to the disk would be taken for a local change the next time.
 		return h.Copy(source, target, host.Oneadmin())
 	}
@@ -162,14 +154,21 @@ func (s *Start) removeOld(before, installed manifest) error {
 
 func isConfiguration(name string) bool { return strings.HasPrefix(name, "etc/") }
 
-func (s *Start) sums(dir string) (manifest, error) {
-	all := make(manifest)
-	err := s.eachFile(dir, func(name string) error {
-		sum, err := s.sum(filepath.Join(dir, name))
-		all[name] = sum
+func isCode(name string) bool { return !isConfiguration(name) }
+
+// installed are those drivers of the image that a filter takes.
+func (s *Start) installed(filter func(name string) bool) (manifest, error) {
+	part := make(manifest)
+	err := s.eachFile(installedDrivers, func(name string) (err error) {
+		if filter(name) {
+			part[name], err = s.sum(filepath.Join(installedDrivers, name))
+		}
 		return err
 	})
-	return all, err
+	if err != nil {
+		return nil, fmt.Errorf("read the drivers of the image: %w", err)
+	}
+	return part, nil
 }
 
 // sum is a digest of what is at a path, and of what its owner may do with it; "" when there is nothing. What the group may do is the

@@ -145,7 +145,7 @@ func (s *Start) extract(ctx context.Context, store backup.Store, name string) (a
 // putBack moves what was on the volume to its place. Other files that are there are kept in the backups.
 func (s *Start) putBack() error {
 	root := s.host.Path(extractDir + "/volume")
-	aside := backupDir + "/restore/" + s.host.Now().UTC().Format("20060102T150405Z")
+	aside := backupDir + "/restore/" + stamp(s.host.Now())
 	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && path == root {
 			return nil

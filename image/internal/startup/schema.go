@@ -134,7 +134,7 @@ func (s *Start) newBackup() (string, error) {
 	}
 }
 
-func backupName(at time.Time) string { return at.UTC().Format("20060102T150405Z") + backupSuffix }
+func backupName(at time.Time) string { return stamp(at) + backupSuffix }
 
 // failedUpgrade puts the database back and returns the reason.
 func (s *Start) failedUpgrade(ctx context.Context, reason string) error {

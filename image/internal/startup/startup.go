@@ -53,6 +53,9 @@ func New(h *host.Host, s settings.Settings, random io.Reader) (*Start, error) {
 	return &Start{host: h, settings: s, database: database.New(h, s.Database), random: random, version: version}, nil
 }
 
+// stamp is a time as the names of what is kept on the volume have it: they sort by date.
+func stamp(at time.Time) string { return at.UTC().Format("20060102T150405Z") }
+
 // Version reads which OpenNebula the image has.
 func Version(h *host.Host) (*semver.Version, error) {
 	const file = sharedDir + "/VERSION"
