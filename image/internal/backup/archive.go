@@ -27,12 +27,18 @@ const (
 // volumeDir is what the volume is mounted at.
 const volumeDir = "/var/lib/one"
 
+// Files on the volume that start-up has while it does something to the installation: what there is then must not be backed up.
+const (
+	RestoreMarker = ".one-container/restore"
+	UpgradeMarker = ".one-container/upgrade"
+)
+
 // skipped are paths on the volume that are not backed up: disk images, which have storage of their own; backups; the database, of which
 // there is a dump; what start-up has only while it works.
 func skipped(path string) bool {
 	return slices.Contains([]string{
 		"datastores", "backups", "lost+found", ".cache", "one.db", "one.db-journal", "one.db-wal", "one.db-shm",
-		".one-container/upgrade", ".one-container/restore", ".one-container/restore.new",
+		UpgradeMarker, RestoreMarker, ".one-container/restore.new",
 	}, path)
 }
 

@@ -65,8 +65,8 @@ func Make(ctx context.Context, h *host.Host, db database.Interface, store Store,
 
 // checkComplete refuses what is no installation, or not yet one again: its backups would take the place of good ones.
 func checkComplete(ctx context.Context, h *host.Host, db database.Interface) error {
-	for marker, doing := range map[string]string{"restore": "a backup is being restored", "upgrade": "the database is being upgraded"} {
-		path := volumeDir + "/.one-container/" + marker
+	for marker, doing := range map[string]string{RestoreMarker: "a backup is being restored", UpgradeMarker: "the database is being upgraded"} {
+		path := volumeDir + "/" + marker
 		switch content, err := h.ReadFile(path); {
 		case err != nil:
 			return err

@@ -20,7 +20,7 @@ import (
 
 const (
 	// restoreFile names the backup that is being put back. It is there for as long as that is not complete.
-	restoreFile = ownDir + "/restore"
+	restoreFile = stateDir + "/" + backup.RestoreMarker
 	// extractDir is what a backup is unpacked into: only one that is whole is put back.
 	extractDir = ownDir + "/restore.new"
 )
@@ -199,5 +199,6 @@ func (s *Start) putBackFile(from, target, aside string) error {
 	if err != nil {
 		return err
 	}
-	return s.host.Copy(from, target, owner)
+	// All is on the disk before the restore counts as complete.
+	return s.host.CopyLazily(from, target, owner)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"opennebula-kube/image/internal/backup"
 	"opennebula-kube/image/internal/host"
 )
 
@@ -24,7 +25,7 @@ const (
 const (
 	databaseBackupDir = backupDir + "/database"
 	// upgradeFile names the backup that was made before an upgrade. It is there for as long as the upgrade is not complete.
-	upgradeFile = ownDir + "/upgrade"
+	upgradeFile = stateDir + "/" + backup.UpgradeMarker
 	// Names of backups end so: whole ones, those that are being written, and those that onedb fsck makes.
 	backupSuffix = ".backup"
 	partSuffix   = ".part"
