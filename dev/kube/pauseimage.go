@@ -4,10 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 
@@ -16,6 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"opennebula-kube/dev/goprogram"
 )
 
 // pauseImage is the image that each pod's first container runs; containerd is told its name in node/components.go.
@@ -46,11 +46,8 @@ func compile(ctx context.Context, repository, pkg string) ([]byte, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	program := filepath.Join(dir, "program")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, pkg)
-	cmd.Dir = repository
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOWORK=off")
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%s in %s: %w\n%s", cmd, repository, err, output)
+	if err := goprogram.Build(ctx, repository, pkg, program, runtime.GOARCH); err != nil {
+		return nil, err
 	}
 	return os.ReadFile(program)
 }

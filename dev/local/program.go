@@ -1,16 +1,15 @@
 package local
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"opennebula-kube/dev/goprogram"
 )
 
 // givenProgram is the value of the Dockerfile's argument PROGRAM for a program that comes with the build context.
@@ -32,31 +31,11 @@ func (e *Engine) stageContext(ctx context.Context, wanted []ocispecs.Platform) (
 		return "", fmt.Errorf("copy the image's sources: %w", err)
 	}
 	for _, platform := range wanted {
-		if err := compileProgram(ctx, dir, platform.Architecture); err != nil {
+		// As the Dockerfile's stage "compiled" does.
+		program := filepath.Join("bin", platform.Architecture, "one-container")
+		if err := goprogram.Build(ctx, dir, "./cmd/one-container", program, platform.Architecture); err != nil {
 			return "", err
 		}
 	}
 	return dir, nil
-}
-
-// compileProgram does what the Dockerfile's stage "compiled" does.
-func compileProgram(ctx context.Context, dir, architecture string) error {
-	program := filepath.Join("bin", architecture, "one-container")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, "./cmd/one-container")
-	cmd.Dir = dir
-	for _, entry := range os.Environ() {
-		if !strings.HasPrefix(entry, "GOFLAGS=") && !strings.HasPrefix(entry, "GOEXPERIMENT=") {
-			cmd.Env = append(cmd.Env, entry)
-		}
-	}
-	cmd.Env = append(cmd.Env, "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture, "GOWORK=off")
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return fmt.Errorf("compile the image's program for linux/%s (it takes Go, on the PATH): %w\n%s", architecture, err, output.Bytes())
-	}
-	return nil
 }

@@ -1,14 +1,14 @@
 package apt
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"opennebula-kube/dev/goprogram"
 )
 
 // CompileStandin returns a function for Options.Standin that compiles the stand-in program for Linux, with the Go on the PATH, out
@@ -32,15 +32,6 @@ func CompileStandin(module, cache string) func(ctx context.Context, architecture
 		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 			return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
 		}
-		command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path,
-			"./dev/sandbox/standin/cmd")
-		command.Dir = module
-		command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture, "GOFLAGS=", "GOWORK=off")
-		var output bytes.Buffer
-		command.Stdout, command.Stderr = &output, &output
-		if err := command.Run(); err != nil {
-			return "", fmt.Errorf("%s in %s: %w\n%s", command, module, err, output.Bytes())
-		}
-		return path, nil
+		return path, goprogram.Build(ctx, module, "./dev/sandbox/standin/cmd", path, architecture)
 	}
 }
