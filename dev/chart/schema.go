@@ -103,20 +103,25 @@ func (s schema) closed(schema map[string]any, pointer string) []string {
 			problems = append(problems, pointer+" takes any key beside its own, a misspelt one too: set additionalProperties to false")
 		}
 	}
+	within(schema, pointer, func(inner map[string]any, pointer string) { problems = append(problems, s.closed(inner, pointer)...) })
+	return problems
+}
+
+// within calls f with the schemas directly within a schema, and where they are.
+func within(schema map[string]any, pointer string, f func(inner map[string]any, pointer string)) {
 	for _, keyword := range []string{"properties", "patternProperties", "definitions", "$defs"} {
-		inner, _ := schema[keyword].(map[string]any)
-		for _, key := range slices.Sorted(maps.Keys(inner)) {
-			if property, ok := inner[key].(map[string]any); ok {
-				problems = append(problems, s.closed(property, pointer+"/"+keyword+"/"+key)...)
+		named, _ := schema[keyword].(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(named)) {
+			if inner, ok := named[key].(map[string]any); ok {
+				f(inner, pointer+"/"+keyword+"/"+key)
 			}
 		}
 	}
 	for _, keyword := range []string{"items", "additionalProperties"} {
 		if inner, ok := schema[keyword].(map[string]any); ok {
-			problems = append(problems, s.closed(inner, pointer+"/"+keyword)...)
+			f(inner, pointer+"/"+keyword)
 		}
 	}
-	return problems
 }
 
 // resolve follows references within the schema.
@@ -250,18 +255,6 @@ func restricted(schema map[string]any, pointer string) []string {
 			found = append(found, pointer+"/"+keyword)
 		}
 	}
-	for _, keyword := range []string{"properties", "patternProperties", "definitions", "$defs"} {
-		inner, _ := schema[keyword].(map[string]any)
-		for _, key := range slices.Sorted(maps.Keys(inner)) {
-			if property, ok := inner[key].(map[string]any); ok {
-				found = append(found, restricted(property, pointer+"/"+keyword+"/"+key)...)
-			}
-		}
-	}
-	for _, keyword := range []string{"items", "additionalProperties"} {
-		if inner, ok := schema[keyword].(map[string]any); ok {
-			found = append(found, restricted(inner, pointer+"/"+keyword)...)
-		}
-	}
+	within(schema, pointer, func(inner map[string]any, pointer string) { found = append(found, restricted(inner, pointer)...) })
 	return found
 }
