@@ -10,8 +10,6 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-
-	"opennebula-kube/dev/toolchain"
 )
 
 // TestBackup backs up an installation of 7.0 that is at work, and begins one of 7.2 with that.
@@ -21,13 +19,10 @@ func TestBackup(t *testing.T) {
 		testBackup(t, func(t *testing.T) *backedUp { return newBackedUp(t, built) })
 	})
 	t.Run("MariaDB", func(t *testing.T) {
-		if err := built.tools.OSPackages(t.Context(), toolchain.Need{Command: "mariadbd", Package: "mariadb-server"}); err != nil {
-			t.Skip(err)
-		}
 		testBackup(t, func(t *testing.T) *backedUp {
 			b := newBackedUp(t, built)
-			b.server = newServer(t, "secret")
-			b.env = []string{"OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_HOST=127.0.0.1", "OPENNEBULA_DB_PASSWORD=secret", "OPENNEBULA_DB_NAME=one"}
+			b.server = newServer(t, built, "secret")
+			b.env = b.server.env()
 			return b
 		})
 	})
@@ -60,7 +55,6 @@ func (b *backedUp) run(t *testing.T, version, access string, more ...string) *co
 		image: b.built.get(t, version), volume: b.volume, env: slices.Concat([]string{few}, b.env, more), adjust: b.mount(access, nil),
 	})
 	if b.server != nil {
-		c.wantEventually(t, "start-up to wait for the database", func() bool { return strings.Contains(c.log(), "waiting for database one") })
 		b.server.join(t, c)
 	}
 	return c
@@ -75,7 +69,7 @@ func (b *backedUp) backUp(t *testing.T, oned *container, capabilities ...string)
 		adjust: b.mount("rw", func(spec *specs.Spec) {
 			network{fmt.Sprintf("/proc/%d/ns/net", oned.pid(t))}.join(spec)
 			spec.Process.Args = []string{"one-container", "backup"}
-			spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: capabilities, Effective: capabilities, Permitted: capabilities}
+			spec.Process.Capabilities = only(capabilities)
 		}),
 	})
 	return c.wait(startLimit), c.log()

@@ -1,12 +1,10 @@
 package container_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -83,15 +81,7 @@ func stop(b *testing.B, c *container) {
 // memory is what the processes of a container have in memory, in MB, each with its share of the pages that it has together with others.
 func memory(b *testing.B, c *container) (all, standins float64) {
 	b.Helper()
-	out, err := exec.CommandContext(b.Context(), "runc", "--root", c.state, "state", c.id).Output()
-	if err != nil {
-		b.Fatal(err)
-	}
-	var state struct{ Pid int }
-	if err := json.Unmarshal(out, &state); err != nil {
-		b.Fatal(err)
-	}
-	within, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", state.Pid))
+	within, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", c.pid(b)))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -268,14 +268,7 @@ func wantServices(t testing.TB, c *container) {
 	want := services()
 	slices.Sort(want)
 	c.wantEventually(t, "all services to run", func() bool {
-		var running []string
-		// It has a status of its own when one does not run.
-		status, _ := c.exec(asRoot, "supervisorctl", "status")
-		for line := range strings.Lines(status) {
-			if fields := strings.Fields(line); len(fields) > 1 && fields[1] == "RUNNING" {
-				running = append(running, fields[0])
-			}
-		}
+		running := c.running()
 		slices.Sort(running)
 		return slices.Equal(running, want)
 	})
@@ -289,6 +282,19 @@ func wantServices(t testing.TB, c *container) {
 			t.Errorf("%s runs as user %s, want %s", service, got, user)
 		}
 	}
+}
+
+// running are the services that have run for as long as it takes not to count as failing.
+func (c *container) running() []string {
+	var running []string
+	// It has a status of its own when one does not run.
+	status, _ := c.exec(asRoot, "supervisorctl", "status")
+	for line := range strings.Lines(status) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[1] == "RUNNING" {
+			running = append(running, fields[0])
+		}
+	}
+	return running
 }
 
 // wantCheapProbe checks what a probe costs, for it is made every few seconds on every node: the best of some, on a machine that is busy.

@@ -16,19 +16,12 @@ import (
 // started after the container, which has to wait for it.
 func TestMySQL(t *testing.T) {
 	built := newImages(t)
-	if err := built.tools.OSPackages(t.Context(), toolchain.Need{Command: "mariadbd", Package: "mariadb-server"}); err != nil {
-		t.Skip(err)
-	}
 	const password = "p$ ` &;"
-	server := newServer(t, password)
+	server := newServer(t, built, password)
 	volume := t.TempDir()
-	env := []string{"OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_HOST=127.0.0.1", "OPENNEBULA_DB_PASSWORD=" + password, "OPENNEBULA_DB_NAME=one"}
 	start := func(t *testing.T, version string, more ...string) *container {
 		t.Helper()
-		c := run(t, options{image: built.get(t, version), volume: volume, env: append(env, more...)})
-		c.wantEventually(t, "start-up to wait for the database", func() bool {
-			return strings.Contains(c.log(), "waiting for database one on 127.0.0.1 port 3306")
-		})
+		c := run(t, options{image: built.get(t, version), volume: volume, env: append(server.env(), more...)})
 		server.join(t, c)
 		return c
 	}
@@ -76,11 +69,15 @@ func TestMySQL(t *testing.T) {
 }
 
 // server is a MariaDB that is started anew in the network of each container, on the same data.
-type server struct{ dir string }
+type server struct{ dir, password string }
 
-func newServer(t *testing.T, password string) *server {
+// newServer makes the server's data. It skips the test where there is no MariaDB.
+func newServer(t *testing.T, built *images, password string) *server {
 	t.Helper()
-	s := &server{dir: t.TempDir()}
+	if err := built.tools.OSPackages(t.Context(), toolchain.Need{Command: "mariadbd", Package: "mariadb-server"}); err != nil {
+		t.Skip(err)
+	}
+	s := &server{dir: t.TempDir(), password: password}
 	install := exec.CommandContext(t.Context(), "mariadb-install-db", "--no-defaults", "--user=root", "--datadir="+s.dir+"/data", "--skip-test-db")
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -93,9 +90,17 @@ func newServer(t *testing.T, password string) *server {
 	return s
 }
 
-// join starts the server beside a container, until the end of the test.
+// env are the settings of a container for the server.
+func (s *server) env() []string {
+	return []string{"OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_HOST=127.0.0.1", "OPENNEBULA_DB_PASSWORD=" + s.password, "OPENNEBULA_DB_NAME=one"}
+}
+
+// join starts the server beside a container, until the end of the test, once that waits for it.
 func (s *server) join(t *testing.T, c *container) {
 	t.Helper()
+	c.wantEventually(t, "start-up to wait for the database", func() bool {
+		return strings.Contains(c.log(), "waiting for database one on 127.0.0.1 port 3306")
+	})
 	log, err := os.Create(filepath.Join(t.TempDir(), "mariadbd.log"))
 	if err != nil {
 		t.Fatal(err)

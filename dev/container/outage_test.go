@@ -7,22 +7,13 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-
-	"opennebula-kube/dev/toolchain"
 )
 
 // testOutage takes the database server away from a container that is at work, in the two ways that there are: it refuses, and it
 // does not answer. Nothing may be restarted for that, and all is well when it is back.
 func testOutage(t *testing.T, built *images) {
-	if err := built.tools.OSPackages(t.Context(), toolchain.Need{Command: "mariadbd", Package: "mariadb-server"}); err != nil {
-		t.Skip(err)
-	}
-	server := newServer(t, "secret")
-	c := run(t, options{
-		image: built.get(t, middle), volume: t.TempDir(),
-		env: []string{"OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_HOST=127.0.0.1", "OPENNEBULA_DB_PASSWORD=secret", "OPENNEBULA_DB_NAME=one"},
-	})
-	c.wantEventually(t, "start-up to wait for the database", func() bool { return strings.Contains(c.log(), "waiting for database") })
+	server := newServer(t, built, "secret")
+	c := run(t, options{image: built.get(t, middle), volume: t.TempDir(), env: server.env()})
 	server.join(t, c)
 	c.ready(startLimit)
 	wantServices(t, c)

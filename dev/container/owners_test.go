@@ -14,8 +14,7 @@ import (
 // without is a container that lacks a capability, as root does on a volume of NFS that is exported with root_squash.
 func without(capability string) func(*specs.Spec) {
 	return func(spec *specs.Spec) {
-		has := slices.DeleteFunc(capabilities(), func(name string) bool { return name == capability })
-		spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: has, Effective: has, Permitted: has}
+		spec.Process.Capabilities = only(slices.DeleteFunc(capabilities(), func(name string) bool { return name == capability }))
 	}
 }
 

@@ -61,14 +61,8 @@ func (p *pod) wantRunning(t *testing.T) {
 	t.Helper()
 	for name, c := range p.running {
 		c.wantEventually(t, "the services of "+name, func() bool {
-			status, _ := c.exec(asRoot, "supervisorctl", "status")
-			chosen := strings.Split(p.services[name], ",")
-			for line := range strings.Lines(status) {
-				if fields := strings.Fields(line); len(fields) > 1 && fields[1] == "RUNNING" {
-					chosen = slices.DeleteFunc(chosen, func(service string) bool { return service == fields[0] })
-				}
-			}
-			return len(chosen) == 0
+			running := c.running()
+			return !slices.ContainsFunc(strings.Split(p.services[name], ","), func(service string) bool { return !slices.Contains(running, service) })
 		})
 	}
 }

@@ -22,6 +22,11 @@ func capabilities() []string {
 	return []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_CHROOT"}
 }
 
+// only are these capabilities and no others.
+func only(names []string) *specs.LinuxCapabilities {
+	return &specs.LinuxCapabilities{Bounding: names, Effective: names, Permitted: names}
+}
+
 // options are how a container is run.
 type options struct {
 	image image
@@ -144,12 +149,11 @@ func (o options) spec(hosts string) *specs.Spec {
 	if o.readOnly {
 		mounts = append(mounts, tmpfs("/run", "755"), tmpfs("/tmp", "1777"), tmpfs("/etc/one", "755"), tmpfs("/var/log/one", "755"))
 	}
-	has := capabilities()
 	return &specs.Spec{
 		Version: specs.Version,
 		Process: &specs.Process{
 			Args: o.image.config.Entrypoint, Env: slices.Concat(o.image.config.Env, o.env), Cwd: "/",
-			Capabilities:    &specs.LinuxCapabilities{Bounding: has, Effective: has, Permitted: has},
+			Capabilities:    only(capabilities()),
 			NoNewPrivileges: true,
 		},
 		Root: &specs.Root{Path: "rootfs", Readonly: o.readOnly}, Hostname: "one-0", Mounts: mounts,

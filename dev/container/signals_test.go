@@ -12,7 +12,7 @@ import (
 )
 
 // pid is the number that the container's first process has on this machine.
-func (c *container) pid(t *testing.T) int {
+func (c *container) pid(t testing.TB) int {
 	t.Helper()
 	var state struct{ Pid int }
 	c.wantEventually(t, "the container to be there", func() bool {

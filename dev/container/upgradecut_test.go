@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"opennebula-kube/dev/toolchain"
 )
 
 // counted stands before onedb and the clients of a database in the PATH. It counts their calls from the first of onedb on, with which the
@@ -32,12 +30,9 @@ func testUpgradeCutOffSQLite(t *testing.T, built *images) {
 
 func testUpgradeCutOffMariaDB(t *testing.T, built *images) {
 	t.Helper()
-	if err := built.tools.OSPackages(t.Context(), toolchain.Need{Command: "mariadbd", Package: "mariadb-server"}); err != nil {
-		t.Skip(err)
-	}
+	server := newServer(t, built, "secret")
 	testUpgradeCutOff(t, &installation{
-		built: built, volume: t.TempDir(), programs: []string{"mariadb", "mariadb-dump", "onedb"}, server: newServer(t, "secret"),
-		env: []string{"OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_HOST=127.0.0.1", "OPENNEBULA_DB_PASSWORD=secret", "OPENNEBULA_DB_NAME=one"},
+		built: built, volume: t.TempDir(), programs: []string{"mariadb", "mariadb-dump", "onedb"}, server: server, env: server.env(),
 	}, middle)
 }
 
@@ -102,7 +97,6 @@ func (i *installation) start(t *testing.T, version string, without int) *contain
 	}
 	c := run(t, options{image: i.built.get(t, version), volume: i.volume, env: append([]string{few}, i.env...), files: files})
 	if i.server != nil {
-		c.wantEventually(t, "start-up to wait for the database", func() bool { return strings.Contains(c.log(), "waiting for database one") })
 		i.server.join(t, c)
 	}
 	return c
@@ -184,7 +178,7 @@ func (i *installation) copy(t *testing.T) *installation {
 	c.volume = t.TempDir()
 	errs := []error{copyAll(i.volume, c.volume)}
 	if i.server != nil {
-		c.server = &server{dir: t.TempDir()}
+		c.server = &server{dir: t.TempDir(), password: i.server.password}
 		errs = append(errs, copyAll(i.server.dir, c.server.dir))
 	}
 	if err := errors.Join(errs...); err != nil {
