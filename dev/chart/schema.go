@@ -232,6 +232,8 @@ func refusals(compiled *jsonschema.Schema, values map[string]any, hit map[string
 			hit[e.SchemaURL+"/not"] = true
 		case *kind.PropertyNames: // is located at the keyword
 			hit[e.SchemaURL] = true
+		case *kind.Dependency: // tells dependency
+			hit[e.SchemaURL+"/dependencies"] = true
 		default:
 			if path := e.ErrorKind.KeywordPath(); len(path) > 0 {
 				hit[e.SchemaURL+"/"+path[0]] = true

@@ -52,11 +52,15 @@ func TestUnrefused(t *testing.T) {
 	dir := writeChart(t, small, map[string]string{
 		"values.schema.json": smallSchema,
 		"charts/sub/values.schema.json": `{"type": "object", "additionalProperties": false,
-			"properties": {"ready": {"type": "boolean"}, "text": {"type": "string", "maxLength": 3, "minLength": 0}}}`,
+			"properties": {
+				"ready": {"type": "boolean"},
+				"text": {"type": "string", "maxLength": 3, "minLength": 0, "not": {"const": "long"}},
+				"more": {"type": "object", "additionalProperties": true, "propertyNames": {"maxLength": 3}, "dependencies": {"a": ["b"]}}
+			}}`,
 	})
 	cases := []Case{
 		{Fails: true, Values: map[string]any{"port": 65536, "names": []any{"three"}}},
-		{Fails: true, Values: map[string]any{"sub": map[string]any{"text": "long"}}},
+		{Fails: true, Values: map[string]any{"sub": map[string]any{"text": "long", "more": map[string]any{"long": 1, "a": 1}}}},
 		{Values: map[string]any{"name": "BIG"}},
 	}
 	got, err := Unrefused(dir, cases)
