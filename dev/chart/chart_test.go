@@ -13,6 +13,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"k8s.io/pod-security-admission/api"
 
 	"opennebula-kube/dev/chart/kubeschema"
 	"opennebula-kube/dev/toolchain"
@@ -23,6 +24,9 @@ const (
 	root     = "../.."
 	chartDir = root + "/chart/opennebula"
 )
+
+// extensions are what the cluster has beside Kubernetes' own kinds.
+var extensions = []string{"gateway.networking.k8s.io/v1/HTTPRoute"}
 
 var update = flag.Bool("update", false, "write the READMEs of the charts anew")
 
@@ -155,7 +159,7 @@ func TestImages(t *testing.T) {
 	helm := tool(t, "helm")
 	own, digest := "ghcr.io/opennebula-kube/opennebula:", regexp.MustCompile(`@sha256:[0-9a-f]{64}$`)
 	line := regexp.MustCompile(`(?m)^\s*(?:- )?image: "?([^"\s]+)"?$`)
-	cluster := Cluster{KubeVersion: "1.30.0", Extensions: []string{"gateway.networking.k8s.io/v1/HTTPRoute"}}
+	cluster := Cluster{KubeVersion: "1.30.0", Extensions: extensions}
 	pinned := 0
 	for name, file := range valueSets(t) {
 		manifests, err := Template(t.Context(), helm, chartDir, file, cluster)
@@ -183,10 +187,46 @@ func TestImages(t *testing.T) {
 	}
 }
 
+// A namespace that enforces the level baseline takes the pods of each set of values; all but OpenNebula's own, and that of its backups, keep to
+// restricted.
+func TestPodSecurity(t *testing.T) {
+	helm := tool(t, "helm")
+	for name, file := range valueSets(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			manifests, err := Template(t.Context(), helm, chartDir, file, Cluster{KubeVersion: "1.30.0", Extensions: extensions})
+			if err != nil {
+				t.Fatal(err)
+			}
+			levels, err := PodLevels(manifests)
+			if err != nil {
+				t.Fatal(err)
+			}
+			frontEnds := 0
+			for pod, found := range levels {
+				want := api.LevelRestricted
+				switch {
+				case strings.HasPrefix(pod, "StatefulSet ") && !strings.HasSuffix(pod, "-mariadb"):
+					frontEnds++
+					want = api.LevelBaseline
+				case strings.HasPrefix(pod, "CronJob "):
+					want = api.LevelBaseline
+				}
+				if found.Level != want {
+					t.Errorf("%s needs the level %s, want %s: %s", pod, found.Level, want, strings.Join(found.Refused, "; "))
+				}
+			}
+			if frontEnds != 1 {
+				t.Errorf("%d pods of OpenNebula, want 1: %v", frontEnds, levels)
+			}
+		})
+	}
+}
+
 // Helm 3 makes the same of each set of values as Helm 4.
 func TestHelmVersionsAgree(t *testing.T) {
 	helm4, helm3 := tool(t, "helm"), tool(t, "helm3")
-	cluster := Cluster{KubeVersion: "1.30.0", Extensions: []string{"monitoring.coreos.com/v1/ServiceMonitor", "gateway.networking.k8s.io/v1/HTTPRoute"}}
+	cluster := Cluster{KubeVersion: "1.30.0", Extensions: extensions}
 	for name, file := range valueSets(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
