@@ -60,6 +60,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- end }}
 
+{{/* Where the containers have that volume; whether they may write on it is theirs to say. */}}
+{{- define "opennebula.backupStoreMount" -}}
+- name: backup
+  mountPath: {{ ternary "/backup" "/etc/opennebula/secrets/s3" .Values.backup.persistence.enabled }}
+{{- end }}
+
 {{/*
 What the front-end has of the backups: all that a restore takes. A claim that the chart makes it has always: many storage classes make a
 volume near the first pod that uses it, which has to be near this one, and `helm install --wait` waits for that.
@@ -75,9 +81,8 @@ volume near the first pod that uses it, which has to be near this one, and `helm
 {{- end }}
 
 {{- define "opennebula.restoreMount" -}}
-{{- if or .Values.restore.enabled (include "opennebula.backupClaimIsMade" .) -}}
-- name: backup
-  mountPath: {{ ternary "/backup" "/etc/opennebula/secrets/s3" .Values.backup.persistence.enabled }}
+{{- if or .Values.restore.enabled (include "opennebula.backupClaimIsMade" .) }}
+{{- include "opennebula.backupStoreMount" . }}
   readOnly: true
 {{- end }}
 {{- end }}
