@@ -139,7 +139,7 @@ func valuesAreRead(t *testing.T, c *chart.Chart) {
 	walk = func(path string, values map[string]any) {
 		for key, value := range values {
 			// What is inside of these goes into the resources as it is.
-			asItIs := regexp.MustCompile(`(Probe|ecurityContext|esources|etentionPolicy)$`).MatchString(key)
+			asItIs := regexp.MustCompile(`(Probe|ecurityContext|esources|etentionPolicy|updateStrategy)$`).MatchString(key)
 			if inner, ok := value.(map[string]any); ok && len(inner) > 0 && !asItIs {
 				walk(path+"."+key, inner)
 			} else if !read(key) {

@@ -75,6 +75,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.hostname | default (printf "$(POD_NAME).%s.%s.svc.%s" (include "opennebula.headless" .) .Release.Namespace .Values.clusterDomain) }}
 {{- end }}
 
+{{/* How a pod finds hypervisors, database servers and object storage by their names. */}}
+{{- define "opennebula.podNames" -}}
+{{- $fields := dict }}
+{{- range $field := list "hostAliases" "dnsPolicy" "dnsConfig" }}
+{{- with index $.Values $field }}
+{{- $_ := set $fields $field . }}
+{{- end }}
+{{- end }}
+{{- with $fields }}
+{{- toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* What pods of this chart call whatever else they may: DNS, and MariaDB of its chart. */}}
 {{- define "opennebula.ownEgress" -}}
 - ports:
