@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -106,19 +105,17 @@ func places(t *testing.T) (map[string]string, settings.S3) {
 	}
 	server := httptest.NewTLSServer(gofakes3.New(backend).Server())
 	t.Cleanup(server.Close)
-	trust(t, server.Certificate())
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	return map[string]string{"directory": "/backup", "bucket": "s3://backups/one/zero", "bucket without a prefix": "s3://backups"},
-		settings.S3{Endpoint: server.URL, Region: "us-east-1", AccessKey: "key", SecretKey: "secret"}
+		settings.S3{Endpoint: server.URL, Region: "us-east-1", AccessKey: "key", SecretKey: "secret", CA: string(ca)}
 }
 
-// trust makes all clients of this process trust a server. The certificate is that of all servers of httptest; it is read once.
-func trust(t *testing.T, certificate *x509.Certificate) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}), 0o600); err != nil {
-		t.Fatal(err)
+func TestBucketOfUnknownAuthority(t *testing.T) {
+	_, s3 := places(t)
+	s3.CA = ""
+	if names, err := locate(t, newHost(t), "s3://backups", s3).Names(t.Context()); err == nil || !strings.Contains(err.Error(), "unknown authority") {
+		t.Errorf("%q, %v, want an error for the server's certificate", names, err)
 	}
-	t.Setenv("SSL_CERT_FILE", file)
 }
 
 func locate(t *testing.T, h *host.Host, place string, s3 settings.S3) backup.Store {

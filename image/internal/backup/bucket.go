@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/url"
@@ -30,8 +31,21 @@ func newBucket(place string, s settings.S3) (*bucket, error) {
 	if err != nil {
 		return nil, err
 	}
+	secure := endpoint.Scheme == "https"
+	transport, err := minio.DefaultTransport(secure)
+	if err != nil {
+		return nil, err
+	}
+	if secure && s.CA != "" {
+		trusted, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, fmt.Errorf("read the certificates that the system trusts: %w", err)
+		}
+		trusted.AppendCertsFromPEM([]byte(s.CA))
+		transport.TLSClientConfig.RootCAs = trusted
+	}
 	client, err := minio.New(endpoint.Host, &minio.Options{
-		Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Secure: endpoint.Scheme == "https", Region: s.Region,
+		Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Secure: secure, Region: s.Region, Transport: transport,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reach object storage at %s: %w", s.Endpoint, err)

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/url"
 	"path"
@@ -28,11 +29,21 @@ func (r *reader) s3() S3 {
 		Region:    r.text("S3_REGION", ""),
 		AccessKey: r.secret("S3_ACCESS_KEY"),
 		SecretKey: r.secret("S3_SECRET_KEY"),
+		CA:        r.certificates("S3_CA"),
 	}
 	if u, err := url.Parse(s.Endpoint); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" {
 		r.wrong("S3_ENDPOINT", s.Endpoint, "give the URL of the server without a path, such as https://s3.example.org")
 	}
 	return s
+}
+
+func (r *reader) certificates(name string) string {
+	value := r.content(name)
+	if value != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(value)) {
+		r.errs = append(r.errs, fmt.Errorf("%s%s has no certificate: give those of certificate authorities in PEM, each beginning with "+
+			"-----BEGIN CERTIFICATE-----", Prefix, name))
+	}
+	return value
 }
 
 // checkS3 wants keys where they are needed.

@@ -62,6 +62,8 @@ type Backup struct {
 type S3 struct {
 	// Endpoint is the URL of the server.
 	Endpoint, Region, AccessKey, SecretKey string
+	// CA are certificates, in PEM, of authorities that are trusted beside the system's.
+	CA string
 }
 
 // TProxy is a port at which guests reach a service of the front-end.

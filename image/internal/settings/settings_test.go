@@ -1,7 +1,9 @@
 package settings_test
 
 import (
+	"encoding/pem"
 	"io/fs"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +27,16 @@ func defaults() settings.Settings {
 	}
 }
 
+// certificate returns a certificate in PEM.
+func certificate(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+}
+
 func TestLoad(t *testing.T) {
+	authority := certificate(t)
 	for _, c := range []struct {
 		name string
 		env  []string
@@ -68,8 +79,9 @@ func TestLoad(t *testing.T) {
 			"OPENNEBULA_RESTORE_FROM=s3://bucket/one", "OPENNEBULA_S3_ENDPOINT=http://minio:9000", "OPENNEBULA_S3_REGION=eu", "OPENNEBULA_S3_ACCESS_KEY=key",
 			"OPENNEBULA_S3_SECRET_KEY=hush",
 		}, func(s *settings.Settings) {
-			s.RestoreFrom, s.S3 = "s3://bucket/one", settings.S3{"http://minio:9000", "eu", "key", "hush"}
+			s.RestoreFrom, s.S3 = "s3://bucket/one", settings.S3{Endpoint: "http://minio:9000", Region: "eu", AccessKey: "key", SecretKey: "hush"}
 		}},
+		{"own certificate authority", []string{"OPENNEBULA_S3_CA=" + authority}, func(s *settings.Settings) { s.S3.CA = authority }},
 		{"overrides", []string{
 			"OPENNEBULA_CONFIG=# faster\noned.conf VM_MAD[NAME=kvm]/ARGUMENTS = -t 30 -o a=b\n\n/var/lib/one/remotes/etc/vnm/x.conf  :a/:b =\n",
 		}, func(s *settings.Settings) {
@@ -159,6 +171,7 @@ func TestLoadRefuses(t *testing.T) {
 			"OPENNEBULA_BACKUP_TO", "OPENNEBULA_S3_ACCESS_KEY is not set", "OPENNEBULA_S3_SECRET_KEY_FILE",
 		}},
 		{"object storage", []string{"OPENNEBULA_S3_ENDPOINT=minio:9000"}, []string{"OPENNEBULA_S3_ENDPOINT", `"minio:9000"`, "https://"}},
+		{"certificate authority", []string{"OPENNEBULA_S3_CA=-----BEGIN PRIVATE KEY-----"}, []string{"OPENNEBULA_S3_CA", "in PEM"}},
 		{"backups", []string{"OPENNEBULA_BACKUP_KEEP=0"}, []string{"OPENNEBULA_BACKUP_KEEP", "from 1"}},
 		{"several", []string{"OPENNEBULA_LOG_LEVEL=x", "OPENNEBULA_HOSTNAME=:"}, []string{"OPENNEBULA_LOG_LEVEL", "OPENNEBULA_HOSTNAME"}},
 	} {
