@@ -38,6 +38,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   value: /etc/opennebula/secrets/s3/access-key
 - name: OPENNEBULA_S3_SECRET_KEY_FILE
   value: /etc/opennebula/secrets/s3/secret-key
+{{- if .Values.backup.s3.existingSecretCaKey }}
+- name: OPENNEBULA_S3_CA_FILE
+  value: /etc/opennebula/secrets/s3/ca.crt
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -57,6 +61,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
         path: access-key
       - key: {{ .Values.backup.s3.existingSecretSecretKeyKey | quote }}
         path: secret-key
+      {{- with .Values.backup.s3.existingSecretCaKey }}
+      - key: {{ . | quote }}
+        path: ca.crt
+      {{- end }}
 {{- end }}
 {{- end }}
 
