@@ -99,7 +99,8 @@ func (s schema) closed(schema map[string]any, pointer string) []string {
 		switch more := schema["additionalProperties"]; {
 		case more == nil:
 			problems = append(problems, pointer+" does not say whether it has other keys: set additionalProperties")
-		case more == true && len(properties) > 0:
+		// What is global is for all charts of a release: others have keys of theirs in it.
+		case more == true && len(properties) > 0 && pointer != "#/properties/global":
 			problems = append(problems, pointer+" takes any key beside its own, a misspelt one too: set additionalProperties to false")
 		}
 	}

@@ -13,6 +13,7 @@ const smallSchema = `{
   "definitions": {"port": {"type": "integer", "minimum": 0, "maximum": 65535}},
   "properties": {
     "enabled": {"type": "boolean"},
+    "global": {"type": "object", "additionalProperties": true, "properties": {"own": {"type": "integer"}}},
     "name": {"type": "string", "pattern": "^[a-z]*$"},
     "names": {"type": "array", "items": {"enum": ["one", "two"]}},
     "port": {"$ref": "#/definitions/port"},
@@ -35,8 +36,9 @@ func TestCheckSchema(t *testing.T) {
 			"port: 1\n", strings.Replace(smallSchema, `"additionalProperties": false`, `"additionalProperties": true`, 1),
 			[]string{"# takes any key beside its own, a misspelt one too: set additionalProperties to false"},
 		},
+		"global": {"global: {own: 1}\n", smallSchema, nil},
 		"unsaid": {
-			"port: 1\n", strings.Replace(smallSchema, `, "additionalProperties": true`, "", 1),
+			"port: 1\n", strings.Replace(smallSchema, `"sub": {"type": "object", "additionalProperties": true`, `"sub": {"type": "object"`, 1),
 			[]string{"#/properties/sub does not say whether it has other keys: set additionalProperties"},
 		},
 		"dangling": {"port: 1\n", strings.Replace(smallSchema, "#/definitions/port", "#/definitions/part", 1), []string{"port has no type in the schema"}},

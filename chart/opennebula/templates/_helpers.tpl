@@ -44,12 +44,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ include "opennebula.selectorLabels" . }}
 {{- end }}
 
+{{/* What comes before the first slash is a registry when it has a dot or a port, or is localhost: global.imageRegistry takes its place. */}}
 {{- define "opennebula.image" -}}
-{{- $image := printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{- $repository := .Values.image.repository }}
+{{- with .Values.global.imageRegistry }}
+{{- $repository = printf "%s/%s" . (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $repository "") }}
+{{- end }}
+{{- $image := printf "%s:%s" $repository (.Values.image.tag | default .Chart.AppVersion) }}
 {{- with .Values.image.digest }}
 {{- $image = printf "%s@%s" $image . }}
 {{- end }}
 {{- $image }}
+{{- end }}
+
+{{- define "opennebula.imagePullSecrets" -}}
+{{- with concat .Values.global.imagePullSecrets .Values.imagePullSecrets | uniq -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* OpenNebula's version as the image's tag tells it, without the image's revision; that of the chart when the tag is no version. */}}

@@ -29,11 +29,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
 {{- define "mariadb.image" -}}
-{{- $image := printf "%s/%s:%s" .Values.image.registry .Values.image.repository .Values.image.tag }}
+{{- $image := printf "%s/%s:%s" (.Values.global.imageRegistry | default .Values.image.registry) .Values.image.repository .Values.image.tag }}
 {{- with .Values.image.digest }}
 {{- $image = printf "%s@%s" $image . }}
 {{- end }}
 {{- $image }}
+{{- end }}
+
+{{- define "mariadb.imagePullSecrets" -}}
+{{- $secrets := .Values.global.imagePullSecrets }}
+{{- range .Values.image.pullSecrets }}
+{{- $secrets = append $secrets (dict "name" .) }}
+{{- end }}
+{{- with $secrets | uniq -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "mariadb.secretName" -}}
