@@ -12,25 +12,25 @@
 {{/* The ports that something listens on, by the names that they have in the values: what is not run, or not there yet, has none. */}}
 {{- define "opennebula.endpoints" -}}
 api:
-  - {name: api, port: 2633, protocol: TCP}
+  - {name: api, port: 2633, protocol: TCP, appProtocol: http}
 {{- if semverCompare ">=7.2" (include "opennebula.version" .) }}
 grpc:
-  - {name: grpc, port: 2634, protocol: TCP}
+  - {name: grpc, port: 2634, protocol: TCP, appProtocol: kubernetes.io/h2c}
 {{- end }}
 monitord:
   - {name: monitord-tcp, port: 4124, protocol: TCP}
   - {name: monitord-udp, port: 4124, protocol: UDP}
 {{- if .Values.services.fireedge.enabled }}
 fireedge:
-  - {name: fireedge, port: 2616, protocol: TCP}
+  - {name: fireedge, port: 2616, protocol: TCP, appProtocol: http}
 {{- end }}
 {{- if .Values.services.oneflow.enabled }}
 oneflow:
-  - {name: oneflow, port: 2474, protocol: TCP}
+  - {name: oneflow, port: 2474, protocol: TCP, appProtocol: http}
 {{- end }}
 {{- if .Values.services.onegate.enabled }}
 onegate:
-  - {name: onegate, port: 5030, protocol: TCP}
+  - {name: onegate, port: 5030, protocol: TCP, appProtocol: http}
 {{- end }}
 {{- if .Values.services.sshd.enabled }}
 ssh:
