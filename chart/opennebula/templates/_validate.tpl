@@ -54,6 +54,11 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- range $label, $_ := .Values.global.commonLabels }}
+{{- if regexMatch "^(app\\.kubernetes\\.io/(name|instance|version|component|managed-by)|helm\\.sh/chart)$" $label }}
+{{- $wrong = append $wrong (printf "global.commonLabels has %s, which the chart sets itself: remove it" $label) }}
+{{- end }}
+{{- end }}
 {{- if and .Values.persistence.existingClaim (not .Values.persistence.enabled) }}
 {{- $wrong = append $wrong (printf "persistence.existingClaim is %q and persistence.enabled is false: set it to true, or remove the claim" .Values.persistence.existingClaim) }}
 {{- end }}
