@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"context"
 	"crypto/subtle"
 	"encoding/xml"
 	"fmt"
@@ -14,6 +15,7 @@ const (
 	codeAuthentication = 0x0100
 	codeAuthorization  = 0x0200
 	codeNoExists       = 0x0400
+	codeAction         = 0x0800
 	codeAPI            = 0x1000
 	codeInternal       = 0x2000
 )
@@ -29,15 +31,20 @@ type daemon struct {
 	host    Host
 	version string
 	slots   chan struct{}
+	server  server
+	raft    *raft
 	// allocating keeps two calls from taking the same id.
 	allocating sync.Mutex
 }
 
-// rpcError is a call that fails: the text and the code that the caller gets.
+// rpcError is a call that fails: the text and the code that the caller gets, and the number of what it is about.
 type rpcError struct {
 	code    int
 	message string
+	id      int
 }
+
+func failure(code int, message string) *rpcError { return &rpcError{code, message, -1} }
 
 func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
@@ -51,34 +58,65 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
 	// A client that is gone before its answer is no concern of the server.
-	_ = writeMessage(w, d.answer(request))
+	_ = writeMessage(w, d.answer(r.Context(), request))
 }
 
-func (d *daemon) answer(request methodCall) methodResponse {
+// method is what a call does. Any server answers one that is anyone's, the leader the others.
+type method struct {
+	answer func(db *database, caller *user, params []value) (value, *rpcError)
+	anyone bool
+}
+
+func (d *daemon) methods() map[string]method {
+	return map[string]method{
+		"one.system.version":   {d.systemVersion, false},
+		"one.user.allocate":    {d.userAllocate, false},
+		"one.user.info":        {d.userInfo, true},
+		"one.user.passwd":      {d.userPasswd, false},
+		"one.zone.addserver":   {d.zoneAddServer, false},
+		"one.zone.info":        {d.zoneInfo, true},
+		"one.zone.raftstatus":  {d.zoneRaftStatus, true},
+		"one.zone.replicate":   {d.zoneReplicate, true},
+		"one.zone.voterequest": {d.zoneVoteRequest, true},
+	}
+}
+
+func (d *daemon) answer(ctx context.Context, request methodCall) methodResponse {
 	d.slots <- struct{}{}
 	defer func() { <-d.slots }()
-	methods := map[string]func(db *database, caller *user, params []value) (value, *rpcError){
-		"one.system.version": d.systemVersion,
-		"one.user.allocate":  d.userAllocate,
-		"one.user.info":      d.userInfo,
-		"one.user.passwd":    d.userPasswd,
-	}
-	method, ok := methods[request.Method]
+	method, ok := d.methods()[request.Method]
 	if !ok {
 		return methodResponse{Fault: &fault{Members: []member{
 			{Name: "faultCode", Value: intValue(faultNoMethod)},
 			{Name: "faultString", Value: stringValue(fmt.Sprintf("Method '%s' not defined", request.Method))},
 		}}}
 	}
-	result, err := value{}, &rpcError{codeAuthentication, "User couldn't be authenticated, aborting."}
-	if db, caller := d.authenticate(request.Params); caller != nil {
-		result, err = method(db, caller, request.Params[1:])
+	db, caller := d.authenticate(request.Params)
+	if caller == nil {
+		return refuse(request.Method, failure(codeAuthentication, "User couldn't be authenticated, aborting."))
 	}
+	if !method.anyone {
+		endpoint, err := d.raft.route()
+		var answer methodResponse
+		if err == nil && endpoint != "" {
+			answer, err = d.raft.forward(ctx, endpoint, request)
+		}
+		if err != nil {
+			return refuse(request.Method, failure(codeInternal, err.Error()))
+		}
+		if endpoint != "" {
+			return answer
+		}
+	}
+	result, err := method.answer(db, caller, request.Params[1:])
 	if err != nil {
-		text := fmt.Sprintf("[%s] %s", request.Method, err.message)
-		return respond(boolValue(false), stringValue(text), intValue(err.code))
+		return refuse(request.Method, err)
 	}
 	return respond(boolValue(true), result, intValue(0))
+}
+
+func refuse(method string, err *rpcError) methodResponse {
+	return respond(boolValue(false), stringValue(fmt.Sprintf("[%s] %s", method, err.message)), intValue(err.code), intValue(err.id), longValue(-1))
 }
 
 func respond(values ...value) methodResponse {
@@ -95,7 +133,7 @@ func (d *daemon) authenticate(params []value) (*database, *user) {
 	if !ok {
 		return nil, nil
 	}
-	db, err := d.host.loadDatabase()
+	db, err := d.server.read()
 	if err != nil {
 		_, _ = fmt.Fprintf(d.host.Stderr, "MySQL connection error: %v... Reconnection attempt failed.\n", err)
 		return nil, nil
@@ -114,21 +152,21 @@ func (d *daemon) systemVersion(*database, *user, []value) (value, *rpcError) {
 // target is the user that a call is about: its first parameter after the session. -1 is the caller.
 func target(db *database, caller *user, params []value) (*user, *rpcError) {
 	if len(params) == 0 {
-		return nil, &rpcError{codeAPI, "The id of a user is missing."}
+		return nil, failure(codeAPI, "The id of a user is missing.")
 	}
 	id, err := params[0].int()
 	if err != nil {
-		return nil, &rpcError{codeAPI, err.Error()}
+		return nil, failure(codeAPI, err.Error())
 	}
 	if id == -1 {
 		return caller, nil
 	}
 	u := db.user(id)
 	if u == nil {
-		return nil, &rpcError{codeNoExists, fmt.Sprintf("Error getting user [%d].", id)}
+		return nil, failure(codeNoExists, fmt.Sprintf("Error getting user [%d].", id))
 	}
 	if caller.ID != 0 && caller != u {
-		return nil, &rpcError{codeAuthorization, fmt.Sprintf("User [%d] : Not authorized to perform MANAGE USER [%d].", caller.ID, id)}
+		return nil, failure(codeAuthorization, fmt.Sprintf("User [%d] : Not authorized to perform MANAGE USER [%d].", caller.ID, id))
 	}
 	return u, nil
 }
@@ -147,13 +185,13 @@ type userDocument struct {
 }
 
 func (d *daemon) userInfo(db *database, caller *user, params []value) (value, *rpcError) {
-	u, failure := target(db, caller, params)
-	if failure != nil {
-		return value{}, failure
+	u, failed := target(db, caller, params)
+	if failed != nil {
+		return value{}, failed
 	}
 	document, err := u.document()
 	if err != nil {
-		return value{}, &rpcError{codeInternal, err.Error()}
+		return value{}, failure(codeInternal, err.Error())
 	}
 	return stringValue(document), nil
 }
@@ -161,20 +199,20 @@ func (d *daemon) userInfo(db *database, caller *user, params []value) (value, *r
 // userAllocate makes a user of a name, a password and an authentication driver, and answers with its id when the database has it.
 func (d *daemon) userAllocate(_ *database, caller *user, params []value) (value, *rpcError) {
 	if caller.ID != 0 {
-		return value{}, &rpcError{codeAuthorization, "Not authorized to perform CREATE USER."}
+		return value{}, failure(codeAuthorization, "Not authorized to perform CREATE USER.")
 	}
 	if len(params) < 3 || params[0].string() == "" || params[1].string() == "" {
-		return value{}, &rpcError{codeAPI, "A name, a password and an authentication driver are needed."}
+		return value{}, failure(codeAPI, "A name, a password and an authentication driver are needed.")
 	}
 	made := user{Name: params[0].string(), Password: params[1].string(), Driver: params[2].string()}
 	d.allocating.Lock()
 	defer d.allocating.Unlock()
-	db, err := d.host.loadDatabase()
+	db, err := d.server.read()
 	if err != nil {
-		return value{}, &rpcError{codeInternal, err.Error()}
+		return value{}, failure(codeInternal, err.Error())
 	}
 	if has := db.userNamed(made.Name); has != nil {
-		return value{}, &rpcError{codeInternal, fmt.Sprintf("NAME is already taken by USER %d.", has.ID)}
+		return value{}, failure(codeInternal, fmt.Sprintf("NAME is already taken by USER %d.", has.ID))
 	}
 	if made.Driver == "" {
 		made.Driver = coreDriver
@@ -183,24 +221,42 @@ func (d *daemon) userAllocate(_ *database, caller *user, params []value) (value,
 		made.Password = hash(made.Password)
 	}
 	made.ID = db.Users[len(db.Users)-1].ID + 1
-	return d.save(db, made)
+	return d.save(made, fmt.Sprintf("REPLACE INTO pool_control VALUES ('user_pool', %d);", made.ID))
 }
 
-// save answers with the id of a user when the database has it.
-func (d *daemon) save(db *database, u user) (value, *rpcError) {
-	if err := d.host.saveDatabase(&database{Schema: db.Schema, Users: []user{u}}); err != nil {
-		return value{}, &rpcError{codeInternal, err.Error()}
+// save answers with the id of a user when the database has it, and the statements before it.
+func (d *daemon) save(u user, before ...string) (value, *rpcError) {
+	statement, err := u.statement()
+	if err == nil {
+		err = d.exec(append(before, statement)...)
+	}
+	if err != nil {
+		return value{}, failure(codeInternal, err.Error())
 	}
 	return intValue(u.ID), nil
 }
 
+// exec changes the database, and those of the other servers.
+func (d *daemon) exec(statements ...string) error {
+	if d.raft.id == alone {
+		_, err := d.server.run("BEGIN;" + strings.Join(statements, "") + "COMMIT;")
+		return err
+	}
+	for _, statement := range statements {
+		if err := d.raft.exec(statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (d *daemon) userPasswd(db *database, caller *user, params []value) (value, *rpcError) {
-	u, failure := target(db, caller, params)
-	if failure != nil {
-		return value{}, failure
+	u, failed := target(db, caller, params)
+	if failed != nil {
+		return value{}, failed
 	}
 	if len(params) < 2 || params[1].string() == "" {
-		return value{}, &rpcError{codeAPI, "The password cannot be empty."}
+		return value{}, failure(codeAPI, "The password cannot be empty.")
 	}
 	changed := *u
 	changed.Password = params[1].string()
@@ -208,5 +264,5 @@ func (d *daemon) userPasswd(db *database, caller *user, params []value) (value, 
 		// Users of the other drivers send a hash already.
 		changed.Password = hash(changed.Password)
 	}
-	return d.save(db, changed)
+	return d.save(changed)
 }

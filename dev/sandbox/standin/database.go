@@ -43,14 +43,21 @@ func (h Host) loadDatabase() (*database, error) {
 	if !slices.Contains(tables, "db_versioning") || !slices.Contains(tables, "user_pool") {
 		return nil, errNoSchema
 	}
-	db := &database{}
-	if db.Schema, err = h.sql("SELECT version FROM db_versioning ORDER BY oid DESC LIMIT 1;"); err != nil {
-		return nil, err
+	return server.read()
+}
+
+// read reads a database that has its tables.
+func (s server) read() (*database, error) {
+	if s.missing() {
+		return nil, errNoSchema
 	}
-	bodies, err := h.sql("SELECT body FROM user_pool ORDER BY oid;")
+	out, err := s.run("SELECT COALESCE((SELECT version FROM db_versioning ORDER BY oid DESC LIMIT 1), '');" +
+		"SELECT body FROM user_pool ORDER BY oid;")
 	if err != nil {
 		return nil, err
 	}
+	version, bodies, _ := strings.Cut(out, "\n")
+	db := &database{Schema: version}
 	for body := range strings.Lines(bodies) {
 		var u userDocument
 		if err := xml.Unmarshal([]byte(body), &u); err != nil {
@@ -66,6 +73,13 @@ const createTables = `
 CREATE TABLE pool_control (tablename VARCHAR(32) PRIMARY KEY, last_oid BIGINT UNSIGNED);
 CREATE TABLE db_versioning (oid INTEGER PRIMARY KEY, version VARCHAR(256), timestamp INTEGER, comment VARCHAR(256));
 CREATE TABLE IF NOT EXISTS host_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT);
+CREATE TABLE IF NOT EXISTS system_attributes (name VARCHAR(128) PRIMARY KEY, body MEDIUMTEXT);
+CREATE TABLE IF NOT EXISTS logdb (log_index BIGINT UNSIGNED PRIMARY KEY, term INTEGER, sqlcmd MEDIUMTEXT, timestamp INTEGER,
+	fed_index BIGINT UNSIGNED, applied BOOLEAN);
+CREATE INDEX fed_index_idx ON logdb (fed_index);
+CREATE INDEX applied_idx ON logdb (applied);
+CREATE TABLE IF NOT EXISTS zone_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT, uid INTEGER, gid INTEGER,
+	owner_u INTEGER, group_u INTEGER, other_u INTEGER, UNIQUE(name));
 ` + createUsers
 
 const createUsers = `
@@ -75,7 +89,7 @@ CREATE TABLE IF NOT EXISTS user_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128)
 
 // createDatabase makes the tables of a schema, without users.
 func (h Host) createDatabase(schema string) (*database, error) {
-	_, err := h.sql("BEGIN;" + createTables + "INSERT INTO db_versioning VALUES (0, " + text(schema) + ", 0, 'daemon bootstrap'); COMMIT;")
+	err := h.sql("BEGIN;" + createTables + "INSERT INTO db_versioning VALUES (0, " + text(schema) + ", 0, 'daemon bootstrap'); COMMIT;")
 	return &database{Schema: schema}, err
 }
 
@@ -84,16 +98,21 @@ func (h Host) saveDatabase(db *database) error {
 	var script strings.Builder
 	script.WriteString("BEGIN;\nUPDATE db_versioning SET version = " + text(db.Schema) + ";\n")
 	for _, u := range db.Users {
-		body, err := u.document()
+		statement, err := u.statement()
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&script, "REPLACE INTO user_pool VALUES (%d, %s, %s, %[1]d, 0, 1, 0, 0);\n", u.ID, text(u.Name), text(body))
+		script.WriteString(statement + "\n")
 		script.WriteString("REPLACE INTO pool_control SELECT 'user_pool', MAX(oid) FROM user_pool;\n")
 	}
 	script.WriteString("COMMIT;")
-	_, err := h.sql(script.String())
-	return err
+	return h.sql(script.String())
+}
+
+// statement writes the user into the database.
+func (u user) statement() (string, error) {
+	body, err := u.document()
+	return fmt.Sprintf("REPLACE INTO user_pool VALUES (%d, %s, %s, %[1]d, 0, 1, 0, 0);", u.ID, text(u.Name), text(body)), err
 }
 
 // document is the XML document that describes a user, in the database and in answers.
@@ -104,22 +123,29 @@ func (u user) document() (string, error) {
 	return string(document), err
 }
 
-// sql runs statements with the database's own client, which the real tools use as well, and returns what they select.
-func (h Host) sql(statements string) (string, error) {
+// sql runs statements with the database's own client, which the real tools use as well.
+func (h Host) sql(statements string) error {
 	server, err := h.openServer()
 	if err != nil {
-		return "", err
+		return err
 	}
-	return server.run(statements)
+	_, err = server.run(statements)
+	return err
 }
 
-// tables are those of a database. A file that does not exist has none, and is not to be made by asking.
+// missing tells of a file that does not exist, and is not to be made by asking.
+func (s server) missing() bool {
+	_, err := os.Stat(s.file)
+	return s.file != "" && errors.Is(err, fs.ErrNotExist)
+}
+
+// tables are those of a database.
 func (h Host) tables(server server) ([]string, error) {
+	if server.missing() {
+		return nil, nil
+	}
 	query := "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE();"
 	if server.file != "" {
-		if _, err := os.Stat(server.file); errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
 		query = "SELECT name FROM sqlite_master WHERE type = 'table';"
 	}
 	out, err := server.run(query)

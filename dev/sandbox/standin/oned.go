@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
@@ -47,7 +48,23 @@ func (h Host) oned(ctx context.Context, args []string) (err error) {
 	if err := h.resolveOwnName(ctx, config["HOSTNAME"]); err != nil {
 		return err
 	}
-	if err := h.openPool(release); err != nil {
+	settings, err := readRaftSettings(config)
+	if err != nil {
+		return err
+	}
+	if err := h.openPool(release, settings.serverID == alone, config); err != nil {
+		return err
+	}
+	server, err := h.openServer()
+	if err != nil {
+		return err
+	}
+	log, err := openLog(server, h.Now)
+	if err != nil {
+		return err
+	}
+	raft, err := newRaft(settings, h.Raft, log, h.session, h.Stdout)
+	if err != nil {
 		return err
 	}
 	closeDrivers, err := h.startDrivers(ctx)
@@ -55,7 +72,14 @@ func (h Host) oned(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer closeDrivers()
-	return h.serve(ctx, release, config, &daemon{host: h, version: release.String(), slots: make(chan struct{}, maxConnections)})
+	var member sync.WaitGroup
+	ctx, leave := context.WithCancel(ctx)
+	defer member.Wait()
+	defer leave()
+	member.Go(func() { raft.run(ctx) })
+	return h.serve(ctx, release, config, &daemon{
+		host: h, version: release.String(), slots: make(chan struct{}, maxConnections), server: server, raft: raft,
+	})
 }
 
 // lock takes the lock file, which a crash leaves behind, and returns what gives it back.
@@ -87,9 +111,13 @@ func (h Host) resolveOwnName(ctx context.Context, configured string) error {
 	return nil
 }
 
-// openPool opens the database and, when it has no user 0, fills it.
-func (h Host) openPool(release *semver.Version) error {
+// openPool opens the database and fills it when it has no user 0 or no zone 0. A server of several does not: what it has is to come from
+// one that was alone.
+func (h Host) openPool(release *semver.Version, alone bool, config map[string]string) error {
 	db, err := h.loadDatabase()
+	if errors.Is(err, errNoSchema) && !alone {
+		return errors.New("Database has to be bootstraped to start oned in HA")
+	}
 	if errors.Is(err, errNoSchema) {
 		// The tables come before the users: a first boot that ends half way leaves a schema without user 0.
 		db, err = h.createDatabase(schemaOf(release).String())
@@ -101,11 +129,29 @@ func (h Host) openPool(release *semver.Version) error {
 		return fmt.Errorf("Database version mismatch. Installed OpenNebula %s needs DB version '%s', and existing DB version is '%s'.",
 			release, want, db.Schema)
 	}
+	if !alone && db.user(0) == nil {
+		return fmt.Errorf("Error creating oneadmin user: %w", errFollower)
+	}
 	if db.user(0) == nil {
-		return h.bootstrap(release, db)
+		if err := h.bootstrap(release, db); err != nil {
+			return err
+		}
+	}
+	if !alone {
+		return nil
+	}
+	server, err := h.openServer()
+	if err == nil {
+		err = server.createZone(config, hasGRPC(release))
+	}
+	if err != nil {
+		return fmt.Errorf("Error trying to create local zone: %w", err)
 	}
 	return nil
 }
+
+// hasGRPC tells whether oned of a release answers gRPC.
+func hasGRPC(release *semver.Version) bool { return !release.LessThan(semver.New(7, 2, 0, "", "")) }
 
 // serve answers XML-RPC, and from 7.2 on takes the connections of gRPC, until ctx is done.
 func (h Host) serve(ctx context.Context, release *semver.Version, config map[string]string, d *daemon) error {
@@ -119,7 +165,7 @@ func (h Host) serve(ctx context.Context, release *semver.Version, config map[str
 	if err != nil {
 		return fmt.Errorf("Could not start the Request Manager (XML-RPC): %w", err)
 	}
-	if !release.LessThan(semver.New(7, 2, 0, "", "")) {
+	if hasGRPC(release) {
 		// oned puts a colon between the two; what has more than one colon outside of brackets is a host without a port to gRPC.
 		grpc, err := h.Listen(ctx, "tcp", setting("GRPC_LISTEN_ADDRESS", "0.0.0.0")+":"+setting("GRPC_PORT", "2634"))
 		if err != nil {

@@ -178,14 +178,13 @@ func (h Host) onedbUpgrade(release *semver.Version, o onedbOptions) error {
 // migrate does as migrators do: it puts a table aside, fills a new one, and removes the old one, each for itself. One that was cut off fails
 // the next time, for the old table is there already.
 func (h Host) migrate(db *database) error {
-	if _, err := h.sql("ALTER TABLE user_pool RENAME TO old_user_pool;" + createUsers); err != nil {
+	if err := h.sql("ALTER TABLE user_pool RENAME TO old_user_pool;" + createUsers); err != nil {
 		return err
 	}
 	if err := h.saveDatabase(db); err != nil {
 		return err
 	}
-	_, err := h.sql("DROP TABLE old_user_pool;")
-	return err
+	return h.sql("DROP TABLE old_user_pool;")
 }
 
 // migrator returns the schema that the installed migrator for a schema leads to.

@@ -111,8 +111,21 @@ func (h Host) oneuserPasswd(ctx context.Context, args []string) error {
 	return err
 }
 
-// callAsUser makes a call with the session of one_auth, or of the file that ONE_AUTH names.
+// callAsUser makes a call with the session of the user.
 func (h Host) callAsUser(ctx context.Context, method string, params ...value) (string, error) {
+	session, err := h.session()
+	if err != nil {
+		return "", err
+	}
+	endpoint := h.Getenv("ONE_XMLRPC")
+	if endpoint == "" {
+		endpoint = defaultXMLRPC
+	}
+	return call(ctx, endpoint, method, append([]value{stringValue(session)}, params...)...)
+}
+
+// session is what a user says who it is with: what is in one_auth, or in the file that ONE_AUTH names.
+func (h Host) session() (string, error) {
 	path := h.Getenv("ONE_AUTH")
 	if path == "" {
 		path = h.path(filepath.Join(authDir, "one_auth"))
@@ -121,9 +134,5 @@ func (h Host) callAsUser(ctx context.Context, method string, params ...value) (s
 	if err != nil {
 		return "", fmt.Errorf("read the session: %w", err)
 	}
-	endpoint := h.Getenv("ONE_XMLRPC")
-	if endpoint == "" {
-		endpoint = defaultXMLRPC
-	}
-	return call(ctx, endpoint, method, append([]value{stringValue(name + ":" + password)}, params...)...)
+	return name + ":" + password, nil
 }

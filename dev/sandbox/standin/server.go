@@ -41,7 +41,7 @@ func (h Host) openServer() (server, error) {
 // run runs statements and returns what they select.
 func (s server) run(statements string) (string, error) {
 	if s.file != "" {
-		cmd := exec.Command("sqlite3", "-batch", "-noheader", s.file)
+		cmd := exec.Command("sqlite3", "-batch", "-noheader", "-separator", "\t", s.file)
 		cmd.Stdin = strings.NewReader(".bail on\n.timeout 10000\n" + statements + "\n")
 		return output(cmd)
 	}

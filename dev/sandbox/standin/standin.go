@@ -48,8 +48,10 @@ type Host struct {
 	// Listen and ListenPacket open the sockets of the services.
 	Listen       func(ctx context.Context, network, address string) (net.Listener, error)
 	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
-	// Now dates the backups that onedb makes.
+	// Now dates the backups that onedb makes, and the records of the log of the database.
 	Now func() time.Time
+	// Raft is how the servers of a zone wait for each other.
+	Raft RaftTimes
 }
 
 // System is the Host that the process really runs on.
@@ -68,7 +70,8 @@ func System() Host {
 		ListenPacket: func(ctx context.Context, network, address string) (net.PacketConn, error) {
 			return config.ListenPacket(ctx, familyOf(network, address), address)
 		},
-		Now: time.Now,
+		Now:  time.Now,
+		Raft: onedTimes(),
 	}
 }
 

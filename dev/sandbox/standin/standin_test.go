@@ -169,7 +169,7 @@ func (m *machine) sql(statements string) string {
 	if err := os.MkdirAll(m.path("/var/lib/one"), 0o755); err != nil {
 		m.t.Fatal(err)
 	}
-	out, err := exec.Command("sqlite3", m.path("/var/lib/one/one.db"), statements).CombinedOutput()
+	out, err := exec.Command("sqlite3", "-cmd", ".timeout 10000", m.path("/var/lib/one/one.db"), statements).CombinedOutput()
 	if err != nil {
 		m.t.Fatalf("%s: %v: %s", statements, err, out)
 	}

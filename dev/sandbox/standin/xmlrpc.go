@@ -21,12 +21,14 @@ type value struct {
 	String  *string  `xml:"string"`
 	Int     *int     `xml:"int"`
 	I4      *int     `xml:"i4"`
+	I8      *int64   `xml:"i8"`
 	Boolean *int     `xml:"boolean"`
 	Array   *[]value `xml:"array>data>value"`
 }
 
 func stringValue(s string) value { return value{String: &s} }
 func intValue(n int) value       { return value{I4: &n} }
+func longValue(n int64) value    { return value{I8: &n} }
 func boolValue(b bool) value {
 	n := 0
 	if b {
@@ -58,6 +60,15 @@ func (v value) int() (int, error) {
 		return *v.Int, nil
 	}
 	return 0, fmt.Errorf("%q is no integer", v.string())
+}
+
+// long is an integer of 64 bits, or one of 32.
+func (v value) long() (int64, error) {
+	if v.I8 != nil {
+		return *v.I8, nil
+	}
+	n, err := v.int()
+	return int64(n), err
 }
 
 type methodCall struct {
@@ -103,44 +114,60 @@ func writeMessage(to io.Writer, message any) error {
 	return err
 }
 
-// call sends one call to oned at endpoint and returns the text that it answers with. An answer that says that the call failed is
-// an error with oned's own words.
-func call(ctx context.Context, endpoint, method string, params ...value) (string, error) {
+// send makes one call to oned at endpoint and returns its answer, which may say that the call failed.
+func send(ctx context.Context, client *http.Client, endpoint string, request methodCall) (answer methodResponse, err error) {
 	var body bytes.Buffer
-	if err := writeMessage(&body, methodCall{Method: method, Params: params}); err != nil {
-		return "", err
+	if err := writeMessage(&body, request); err != nil {
+		return answer, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, &body)
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, &body)
 	if err != nil {
-		return "", err
+		return answer, err
 	}
-	request.Header.Set("Content-Type", "text/xml")
-	response, err := http.DefaultClient.Do(request)
+	post.Header.Set("Content-Type", "text/xml")
+	response, err := client.Do(post)
 	if err != nil {
-		return "", err
+		return answer, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s answers %s", method, endpoint, response.Status)
+		return answer, fmt.Errorf("%s: %s answers %s", request.Method, endpoint, response.Status)
 	}
-	var answer methodResponse
 	if err := readMessage(response.Body, &answer); err != nil {
-		return "", fmt.Errorf("%s: read the answer of %s: %w", method, endpoint, err)
+		return answer, fmt.Errorf("%s: read the answer of %s: %w", request.Method, endpoint, err)
 	}
-	if answer.Fault != nil {
+	return answer, nil
+}
+
+// result returns what an answer consists of: whether the call succeeded, its result or what is wrong, and more.
+func (m methodResponse) result() ([]value, error) {
+	if m.Fault != nil {
 		var parts []string
-		for _, m := range answer.Fault.Members {
+		for _, m := range m.Fault.Members {
 			if m.Name == "faultString" {
 				parts = append(parts, m.Value.string())
 			}
 		}
-		return "", errors.New(strings.Join(parts, " "))
+		return nil, errors.New(strings.Join(parts, " "))
 	}
-	if len(answer.Params) != 1 || answer.Params[0].Array == nil || len(*answer.Params[0].Array) < 2 {
-		return "", fmt.Errorf("%s: %s answers with something else than a result", method, endpoint)
+	if len(m.Params) != 1 || m.Params[0].Array == nil || len(*m.Params[0].Array) < 2 || (*m.Params[0].Array)[0].Boolean == nil {
+		return nil, errors.New("the answer is something else than a result")
 	}
-	result := *answer.Params[0].Array
-	if result[0].Boolean == nil || *result[0].Boolean != 1 {
+	return *m.Params[0].Array, nil
+}
+
+// call sends one call to oned at endpoint and returns the text that it answers with. An answer that says that the call failed is
+// an error with oned's own words.
+func call(ctx context.Context, endpoint, method string, params ...value) (string, error) {
+	answer, err := send(ctx, http.DefaultClient, endpoint, methodCall{Method: method, Params: params})
+	if err != nil {
+		return "", err
+	}
+	result, err := answer.result()
+	if err != nil {
+		return "", fmt.Errorf("%s: %s: %w", method, endpoint, err)
+	}
+	if *result[0].Boolean != 1 {
 		return "", errors.New(result[1].string())
 	}
 	return result[1].scalar(), nil
