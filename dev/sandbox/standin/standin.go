@@ -1,7 +1,7 @@
 // Package standin is a small program that stands in for OpenNebula's control plane where the real packages cannot be had: it is
 // installed by the sandbox's packages as oned, its tools, and the services around it, and behaves as those do in what an image depends
 // on: the first boot, its refusals, the lock file, the XML-RPC calls behind a ready probe, passwords, the exit statuses of a schema
-// check, and what each service reads and where it listens.
+// check, what each service reads and where it listens, and how the servers of a zone keep their databases the same.
 // It manages no virtual machines.
 package standin
 
