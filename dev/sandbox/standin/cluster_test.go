@@ -539,3 +539,22 @@ func TestClusterGrows(t *testing.T) {
 		t.Errorf("users %v", users)
 	}
 }
+
+// TestClusterAppliesWithoutWrites has a server that was taken away between a record and the heartbeat that commits it: the next leader, which
+// has applied the record, brings it to that as well, without another write.
+func TestClusterAppliesWithoutWrites(t *testing.T) {
+	c := newCluster(t, testTimes)
+	c.start()
+	c.leader().mustCreate("last")
+	c.converge()
+	for _, m := range c.members {
+		m.kill()
+	}
+	behind := c.members[2]
+	behind.sql("DELETE FROM user_pool WHERE name = 'last'; " +
+		"UPDATE logdb SET applied = '0', timestamp = 0 WHERE log_index = (SELECT MAX(log_index) FROM logdb)")
+	c.start()
+	if users := c.converge(); users["last"] == "" {
+		t.Errorf("users %v", users)
+	}
+}

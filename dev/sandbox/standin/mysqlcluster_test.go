@@ -78,7 +78,7 @@ func TestClusterOnMySQL(t *testing.T) {
 	configure := func(m *member, id int) {
 		m.write("/etc/one/oned.conf", fmt.Sprintf(`DB = [ BACKEND = "mysql", SERVER = "127.0.0.1", PORT = %d, USER = "oneadmin", PASSWD = "secret", DB_NAME = "one%d" ]
 FEDERATION = [ SERVER_ID = %d ]
-RAFT = [ LOG_RETENTION = 2, LOG_PURGE_TIMEOUT = 1, ELECTION_TIMEOUT_MS = %d, BROADCAST_TIMEOUT_MS = 100, XMLRPC_TIMEOUT_MS = 2000 ]
+RAFT = [ LOG_RETENTION = 8, LOG_PURGE_TIMEOUT = 1, ELECTION_TIMEOUT_MS = %d, BROADCAST_TIMEOUT_MS = 100, XMLRPC_TIMEOUT_MS = 2000 ]
 `, port, m.id, id, 1000+500*m.id))
 	}
 	c := &cluster{t: t}
@@ -132,6 +132,6 @@ RAFT = [ LOG_RETENTION = 2, LOG_PURGE_TIMEOUT = 1, ELECTION_TIMEOUT_MS = %d, BRO
 			users := rows(m, query)
 			return strings.Count(users, "\t5\n") == 6 && users == rows(first, query)
 		})
-		waitFor(t, fmt.Sprintf("server %d to purge its log", m.id), func() bool { return rows(m, "SELECT COUNT(*) FROM logdb") == "2\n" })
+		waitFor(t, fmt.Sprintf("server %d to purge its log", m.id), func() bool { return rows(m, "SELECT COUNT(*) FROM logdb") == "8\n" })
 	}
 }
