@@ -31,28 +31,33 @@ func baseImages(ctx context.Context, o Options) ([]v1.Image, error) {
 	}
 	var images []v1.Image
 	for _, architecture := range architectures {
-		needs := []toolchain.Need{
-			{Command: "mmdebstrap", Package: "mmdebstrap"}, {File: base.Keyring, Package: "debian-archive-keyring"},
-		}
-		if architecture != runtime.GOARCH {
-			// mmdebstrap asks it whether there is an emulator.
-			needs = append(needs, toolchain.Need{Command: "arch-test", Package: "arch-test"})
-		}
-		options := base.Options{CacheDir: o.CacheDir, Architecture: architecture, Log: o.Log}
-		if o.Toolchain != nil {
-			options.Install = func(ctx context.Context) error { return o.Toolchain.OSPackages(ctx, needs...) }
-		}
-		dir, err := base.Layout(ctx, options)
-		if err != nil {
-			return nil, err
-		}
-		image, err := base.Image(dir)
+		image, err := debian(ctx, o, architecture, nil)
 		if err != nil {
 			return nil, err
 		}
 		images = append(images, image)
 	}
 	return images, nil
+}
+
+// debian returns the image of a Debian with some packages, as base.Options has them.
+func debian(ctx context.Context, o Options, architecture string, packages []string) (v1.Image, error) {
+	needs := []toolchain.Need{
+		{Command: "mmdebstrap", Package: "mmdebstrap"}, {File: base.Keyring, Package: "debian-archive-keyring"},
+	}
+	if architecture != runtime.GOARCH {
+		// mmdebstrap asks it whether there is an emulator.
+		needs = append(needs, toolchain.Need{Command: "arch-test", Package: "arch-test"})
+	}
+	options := base.Options{CacheDir: o.CacheDir, Architecture: architecture, Packages: packages, Log: o.Log}
+	if o.Toolchain != nil {
+		options.Install = func(ctx context.Context) error { return o.Toolchain.OSPackages(ctx, needs...) }
+	}
+	dir, err := base.Layout(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	return base.Image(dir)
 }
 
 // UpdateBase publishes a base image with the same files and another digest under the base image's tag, as distributions do when

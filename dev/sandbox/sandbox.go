@@ -82,7 +82,8 @@ type Sandbox struct {
 	// Store is the registry behind its faults: it can ask for a login and forget blobs.
 	Store *oci.Registry
 
-	base []v1.Image // one for each architecture
+	options Options
+	base    []v1.Image // one for each architecture
 	// backstage is a second address of the registry, without its faults: what the sandbox itself publishes is not part of the play.
 	backstage string
 	servers   servers
@@ -101,7 +102,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	if o.Advisories == nil {
 		o.Advisories = trivydb.Passing()
 	}
-	s := &Sandbox{servers: servers{host: o.Host}}
+	s := &Sandbox{options: o, servers: servers{host: o.Host}}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("start sandbox: %w", errors.Join(err, s.Close()))

@@ -1,5 +1,5 @@
-// Package base makes the image that the sandbox builds on: a small Debian, without package sources, so that a build in the
-// sandbox reaches for nothing but the sandbox. What images install from the distribution is in it already.
+// Package base makes images with a small Debian, without package sources. One is what the sandbox builds on: what images install from
+// the distribution is in it already, so that a build in the sandbox reaches for nothing but the sandbox.
 package base
 
 import (
@@ -40,6 +40,8 @@ type Options struct {
 	CacheDir string
 	// Architecture is the one to make the image for, by Go's name; "" is this machine's. The programs of another one need an emulator.
 	Architecture string
+	// Packages are Debian's packages in the image, besides apt; nil is what images install from the distribution.
+	Packages []string
 	// Install makes mmdebstrap available. It is called only when the image has to be made; nil expects mmdebstrap on the PATH.
 	Install func(context.Context) error
 	// Log hears what takes time; nil is silence.
@@ -53,7 +55,7 @@ func Layout(ctx context.Context, o Options) (string, error) {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
-	recipe, err := newRecipe(cmp.Or(o.Architecture, runtime.GOARCH))
+	recipe, err := newRecipe(cmp.Or(o.Architecture, runtime.GOARCH), o.Packages)
 	if err != nil {
 		return "", err
 	}
@@ -118,7 +120,7 @@ func create(ctx context.Context, r recipe, dir string, o Options) (err error) {
 		return fmt.Errorf("the keys of Debian's archive are missing: %w; "+
 			"on Debian or Ubuntu: apt-get install debian-archive-keyring", err)
 	}
-	o.Log("making a base image with mmdebstrap, once: Debian %s for %s, kept in %s", Suite, r.Architecture, dir)
+	o.Log("making an image with mmdebstrap, once: Debian %s for %s with %s, kept in %s", Suite, r.Architecture, strings.Join(r.Packages, ", "), dir)
 
 	work, err := os.MkdirTemp(filepath.Dir(dir), ".new-")
 	if err != nil {
@@ -152,19 +154,23 @@ func create(ctx context.Context, r recipe, dir string, o Options) (err error) {
 type recipe struct {
 	Architecture string // the same name in Go, OCI and Debian
 	Arguments    []string
+	Packages     []string
 }
 
-func newRecipe(arch string) (recipe, error) {
+func newRecipe(arch string, packages []string) (recipe, error) {
+	if packages == nil {
+		packages = []string{"ca-certificates", "openssl", "mariadb-client", "openssh-client", "openssh-server", "logrotate", "sqlite3", "supervisor"}
+	}
 	switch arch {
 	case "amd64", "arm64":
 	default:
 		return recipe{}, fmt.Errorf("make the base image: OpenNebula has no packages for %s, but for amd64 and arm64", arch)
 	}
-	r := recipe{Architecture: arch, Arguments: []string{
+	r := recipe{Architecture: arch, Packages: packages, Arguments: []string{
 		"--mode=root", "--variant=apt", "--format=tar", "--architectures=" + arch,
 		// The hook saves usrmerge and, with it, the whole of Perl.
 		"--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-		"--include=ca-certificates,openssl,mariadb-client,openssh-client,openssh-server,logrotate,sqlite3,supervisor",
+		"--include=" + strings.Join(packages, ","),
 		"--dpkgopt=force-unsafe-io",
 	}}
 	for _, dir := range []string{"doc", "info", "locale", "man"} {

@@ -98,11 +98,11 @@ func TestSources(t *testing.T) {
 }
 
 func TestRecipe(t *testing.T) {
-	amd, err := newRecipe("amd64")
+	amd, err := newRecipe("amd64", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	arm, err := newRecipe("arm64")
+	arm, err := newRecipe("arm64", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,14 @@ func TestRecipe(t *testing.T) {
 	if changed.key() == amd.key() {
 		t.Error("another recipe has the same key: the cache would return the wrong image")
 	}
-	if _, err := newRecipe("riscv64"); err == nil {
+	server, err := newRecipe("amd64", []string{"mariadb-server-core"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if server.key() == amd.key() {
+		t.Error("other packages have the same key")
+	}
+	if _, err := newRecipe("riscv64", nil); err == nil {
 		t.Error("riscv64 is accepted, for which there are no packages")
 	}
 }
