@@ -53,7 +53,7 @@ func newCluster(t testing.TB) *cluster {
 	c.publish(t, tools, cache)
 	var err error
 	c.Cluster, err = kube.Start(t.Context(), kube.Options{
-		Dir: t.TempDir(), Root: root, Toolchain: tools, Registries: []string{c.mariadb.Registry}, Log: t.Logf,
+		Dir: t.TempDir(), Root: root, Toolchain: tools, Servers: []string{c.mariadb.Registry}, Log: t.Logf,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -71,7 +71,7 @@ func dnsEndpoints() *discovery.EndpointSlice {
 	return &discovery.EndpointSlice{
 		ObjectMeta:  meta.ObjectMeta{Name: "kube-dns", Labels: map[string]string{discovery.LabelServiceName: "kube-dns"}},
 		AddressType: discovery.AddressTypeIPv4,
-		Endpoints:   []discovery.Endpoint{{Addresses: []string{nodeAddress}, NodeName: ptr.To(nodeName)}},
+		Endpoints:   []discovery.Endpoint{{Addresses: []string{NodeAddress}, NodeName: ptr.To(nodeName)}},
 		Ports:       ports,
 	}
 }

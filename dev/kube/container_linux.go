@@ -28,13 +28,13 @@ type container struct {
 	// alive is a pipe whose end is the node's.
 	alive *os.File
 	// pid is a file descriptor of the node's first process; gone is closed when that has ended, and with it all others.
-	pid        *os.File
-	gone       chan struct{}
-	registries []*forwarder
+	pid     *os.File
+	gone    chan struct{}
+	servers []*forwarder
 }
 
 // startContainer starts the node's container with these arguments, once what an earlier one has left is removed.
-func startContainer(ctx context.Context, dir, id string, registries []string, log *os.File, args []string) (_ *container, err error) {
+func startContainer(ctx context.Context, dir, id string, servers []string, log *os.File, args []string) (_ *container, err error) {
 	c := &container{id: id, state: filepath.Join(dir, "runc"), gone: make(chan struct{})}
 	if err := c.runc(ctx, "delete", "--force", id); err != nil {
 		return nil, err
@@ -52,10 +52,10 @@ func startContainer(ctx context.Context, dir, id string, registries []string, lo
 	if err := c.create(ctx, bundle, log); err != nil {
 		return nil, err
 	}
-	// The container waits for its start: the registries are there before the first pod asks for an image.
-	for _, registry := range registries {
-		if err := c.offer(ctx, registry); err != nil {
-			return nil, fmt.Errorf("let the node reach registry %s: %w", registry, err)
+	// The container waits for its start: a registry is there before the first pod asks for an image.
+	for _, server := range servers {
+		if err := c.offer(ctx, server); err != nil {
+			return nil, fmt.Errorf("let the node reach %s: %w", server, err)
 		}
 	}
 	return c, c.runc(ctx, "start", id)
@@ -100,9 +100,9 @@ func (c *container) create(ctx context.Context, bundle string, log *os.File) err
 	return err
 }
 
-// offer lets the node reach an address of the machine's loopback interface as one of its own.
+// offer lets the node reach an address of the machine's loopback interface as one of its own, and others reach that port of the node.
 func (c *container) offer(ctx context.Context, address string) error {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return err
 	}
@@ -111,12 +111,12 @@ func (c *container) offer(ctx context.Context, address string) error {
 	}
 	var listener net.Listener
 	if err := c.network.Do(func(ns.NetNS) (err error) {
-		listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp4", net.JoinHostPort("", port))
 		return err
 	}); err != nil {
 		return err
 	}
-	c.registries = append(c.registries, forward(ctx, listener, func(ctx context.Context) (net.Conn, error) {
+	c.servers = append(c.servers, forward(ctx, listener, func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	}))
 	return nil
@@ -149,8 +149,8 @@ func (c *container) stop() error {
 	if c.alive != nil {
 		err = errors.Join(err, c.alive.Close())
 	}
-	for _, registry := range c.registries {
-		registry.close()
+	for _, server := range c.servers {
+		server.close()
 	}
 	if c.network != nil {
 		err = errors.Join(err, c.network.Close())

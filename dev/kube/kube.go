@@ -1,7 +1,7 @@
 // Package kube runs a real Kubernetes on this machine: a cluster of one node, which runs pods, in a container of its own. Its processes, mounts,
 // control groups, interfaces and packet filter are the container's, and end with it.
 //
-// The node has no way out but to the registries that it is told of. What it does not do: it enforces no NetworkPolicy, has no load balancer, and
+// The node has no way out but to the servers that it is told of. What it does not do: it enforces no NetworkPolicy, has no load balancer, and
 // forwards no port of the machine.
 package kube
 
@@ -39,8 +39,9 @@ type Options struct {
 	Root string
 	// Toolchain compiles Kubernetes and installs what it needs.
 	Toolchain *toolchain.Toolchain
-	// Registries are registries on this machine's loopback interface, such as 127.0.0.1:5000, which the node finds at the same address.
-	Registries []string
+	// Servers are servers on this machine's loopback interface, such as a registry at 127.0.0.1:5000. The node finds them at the same address,
+	// and pods at the same port of NodeAddress.
+	Servers []string
 	// ServerOnly starts the API server and its controllers alone, as processes of the caller's user: objects are checked, defaulted and kept,
 	// but no pod is ever scheduled. That is for where CanRunPods has an error.
 	ServerOnly bool
@@ -58,7 +59,7 @@ type Cluster struct {
 	dir        string
 	id         string
 	program    string
-	registries []string
+	servers    []string
 	serverOnly bool
 
 	lock   *flock.Flock
@@ -89,7 +90,7 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
-	c := &Cluster{registries: o.Registries, serverOnly: o.ServerOnly}
+	c := &Cluster{servers: o.Servers, serverOnly: o.ServerOnly}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("start Kubernetes: %w", errors.Join(err, c.Close()))
@@ -164,8 +165,8 @@ func (c *Cluster) prepare(ctx context.Context, o Options) (err error) {
 }
 
 const (
-	// nodeAddress and nodePort are in the node's own network, which nothing else is in.
-	nodeAddress = "10.0.0.2"
+	// NodeAddress is the node's, in a network of its own, which nothing else is in.
+	NodeAddress = "10.0.0.2"
 	nodePort    = "6443"
 	loopback    = "127.0.0.1"
 )
@@ -182,7 +183,7 @@ func (c *Cluster) listen(ctx context.Context) error {
 		c.server = c.address
 		return listener.Close()
 	}
-	c.server = net.JoinHostPort(nodeAddress, nodePort)
+	c.server = net.JoinHostPort(NodeAddress, nodePort)
 	c.api = forward(ctx, listener, func(ctx context.Context) (net.Conn, error) { return c.DialContext(ctx, "tcp", c.server) })
 	return nil
 }
@@ -244,7 +245,7 @@ func (c *Cluster) start(ctx context.Context, bootID string) (instance, error) {
 	if c.serverOnly {
 		return startProcess(ctx, log, args)
 	}
-	return startContainer(ctx, c.dir, c.id, c.registries, log, append(args, "--pods", "--boot-id", bootID))
+	return startContainer(ctx, c.dir, c.id, c.servers, log, append(args, "--pods", "--boot-id", bootID))
 }
 
 // set replaces the running instance and returns the one before.

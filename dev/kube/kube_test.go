@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -153,6 +154,15 @@ func TestCluster(t *testing.T) {
 			}
 			_ = conn.Close()
 		}},
+		{"a server of the machine", func(t *testing.T) {
+			_, port, err := net.SplitHostPort(o.Servers[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := (probe{t: t, client: client}).get("fetch", "url", "http://"+NodeAddress+":"+port+"/v2/_catalog"); !strings.Contains(got, "probe") {
+				t.Errorf("the registry answers a pod %q, want a list with probe", got)
+			}
+		}},
 		{"restart", func(t *testing.T) {
 			p := probe{t: t, client: client}
 			id := p.container()
@@ -231,7 +241,7 @@ func publishProbe(t *testing.T, o *Options) string {
 	if err := remote.Write(tag, image); err != nil {
 		t.Fatal(err)
 	}
-	o.Registries = []string{address}
+	o.Servers = []string{address}
 	return tag.String()
 }
 

@@ -174,17 +174,17 @@ func pinnedVersion(t *testing.T) string {
 	return ""
 }
 
-// Another process starts a cluster where this variable says, with the registries of the other.
+// Another process starts a cluster where this variable says, with the servers of the other.
 const (
-	startVariable      = "KUBE_TEST_START"
-	registriesVariable = "KUBE_TEST_REGISTRIES"
+	startVariable   = "KUBE_TEST_START"
+	serversVariable = "KUBE_TEST_SERVERS"
 )
 
 // startAndKill starts a cluster in another process, which is then killed: the node ends with it, and what it leaves is removed by the next start.
 func startAndKill(t *testing.T, o Options) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "-test.run", "^TestStartedToBeKilled$", "-test.v")
-	cmd.Env = append(os.Environ(), startVariable+"="+o.Dir, registriesVariable+"="+strings.Join(o.Registries, ","))
+	cmd.Env = append(os.Environ(), startVariable+"="+o.Dir, serversVariable+"="+strings.Join(o.Servers, ","))
 	var output strings.Builder
 	cmd.Stderr = &output
 	pipe, err := cmd.StdoutPipe()
@@ -229,7 +229,7 @@ func TestStartedToBeKilled(t *testing.T) {
 		t.Skip("the other tests run it in a process of its own")
 	}
 	o := options(t, dir)
-	o.Registries = strings.Split(os.Getenv(registriesVariable), ",")
+	o.Servers = strings.Split(os.Getenv(serversVariable), ",")
 	if _, err := Start(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
