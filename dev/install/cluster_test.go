@@ -37,8 +37,8 @@ type cluster struct {
 	mariadb    sandbox.MariaDB
 }
 
-// newCluster starts a cluster. It skips the test where pods cannot be run.
-func newCluster(t testing.TB) *cluster {
+// newCluster starts a cluster whose pods reach some servers of this machine, as kube.Options has them. It skips the test where pods cannot be run.
+func newCluster(t testing.TB, servers ...string) *cluster {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("-short: builds images and starts Kubernetes")
@@ -53,7 +53,7 @@ func newCluster(t testing.TB) *cluster {
 	c.publish(t, tools, cache)
 	var err error
 	c.Cluster, err = kube.Start(t.Context(), kube.Options{
-		Dir: t.TempDir(), Root: root, Toolchain: tools, Servers: []string{c.mariadb.Registry}, Log: t.Logf,
+		Dir: t.TempDir(), Root: root, Toolchain: tools, Servers: append(servers, c.mariadb.Registry), Log: t.Logf,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -128,14 +128,6 @@ func (c *cluster) publish(t testing.TB, tools *toolchain.Toolchain, cache string
 		}
 	}
 	c.repository = world.Repository
-}
-
-// restart cuts the node's power.
-func (c *cluster) restart(t testing.TB) {
-	t.Helper()
-	if err := c.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // helm runs Helm's command in a namespace and returns what it prints.

@@ -78,7 +78,9 @@ func (r *release) try(command string, args ...string) (string, error) {
 	r.t.Helper()
 	args = slices.Concat([]string{command, "one"}, args, []string{"--timeout", "5m"})
 	if command == "install" || command == "upgrade" {
-		args = append(args, "--wait")
+		if !slices.Contains(args, "--wait=false") {
+			args = append(args, "--wait")
+		}
 		for _, value := range r.values {
 			args = append(args, "--set", value)
 		}
@@ -100,7 +102,11 @@ func (r *release) upgrade(version string) {
 // oned runs a program as oneadmin in the front-end and returns what it prints.
 func (r *release) oned(args ...string) string {
 	r.t.Helper()
-	return r.exec(front, "opennebula", append([]string{"setpriv", "--reuid=9869", "--regid=9869", "--clear-groups"}, args...)...)
+	return r.exec(front, "opennebula", asOneadmin(args...)...)
+}
+
+func asOneadmin(args ...string) []string {
+	return append([]string{"setpriv", "--reuid=9869", "--regid=9869", "--clear-groups"}, args...)
 }
 
 // exec runs a program, which must succeed, in a container and returns what it prints.
