@@ -43,7 +43,7 @@ type Options struct {
 	// and pods at the same port of NodeAddress.
 	Servers []string
 	// ServerOnly starts the API server and its controllers alone, as processes of the caller's user: objects are checked, defaulted and kept,
-	// but no pod is ever scheduled. That is for where CanRunPods has an error.
+	// but no pod is ever scheduled. That is for where CanRunPods has an error. Such a server has Services of both IP families.
 	ServerOnly bool
 	// Log hears what takes time; nil is silence.
 	Log func(format string, args ...any)

@@ -119,11 +119,7 @@ var yamlDocuments = regexp.MustCompile(`(?m)^---.*$`)
 
 // readExtension adds the kinds that the custom resource definitions of a module define, and returns them.
 func readExtension(ctx context.Context, module, pattern string, types map[string]any, kinds map[string]string) ([]string, error) {
-	dir, err := moduleDir(ctx, module)
-	if err != nil {
-		return nil, err
-	}
-	files, err := filepath.Glob(filepath.Join(dir, pattern))
+	files, err := moduleFiles(ctx, module, pattern)
 	if err != nil {
 		return nil, err
 	}

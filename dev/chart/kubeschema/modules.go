@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 )
 
 // The Kubernetes releases that the chart is checked for: the oldest that Chart.yaml lets in, and the newest there is.
@@ -14,10 +15,32 @@ const (
 	Newest = "k8s.io/kubernetes@v1.37.2"
 )
 
+const gatewayAPI = "sigs.k8s.io/gateway-api@v1.6.3"
+
 // extensions are modules that have custom resource definitions which the chart uses, and where in them these are.
 var extensions = map[string]string{
-	"sigs.k8s.io/gateway-api@v1.6.3":                             "config/crd/standard/*.yaml",
+	gatewayAPI: "config/crd/standard/*.yaml",
 	"github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/*.yaml",
+}
+
+// HTTPRoute returns the path of the file with the custom resource definition of HTTPRoute.
+func HTTPRoute(ctx context.Context) (string, error) {
+	files, err := moduleFiles(ctx, gatewayAPI, "config/crd/standard/*_httproutes.yaml")
+	if err != nil {
+		return "", err
+	}
+	if len(files) != 1 {
+		return "", fmt.Errorf("module %s has %d files for HTTPRoute, want one", gatewayAPI, len(files))
+	}
+	return files[0], nil
+}
+
+func moduleFiles(ctx context.Context, module, pattern string) ([]string, error) {
+	dir, err := moduleDir(ctx, module)
+	if err != nil {
+		return nil, err
+	}
+	return filepath.Glob(filepath.Join(dir, pattern))
 }
 
 // moduleDir returns the directory of a Go module, module@version, which go downloads, once, and verifies by the checksum database.

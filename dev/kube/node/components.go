@@ -14,7 +14,9 @@ const (
 	// The networks are the node's own; nobody else sees them.
 	podNetwork     = "10.244.0.0/24"
 	serviceNetwork = "10.96.0.0/16"
-	dnsAddress     = "10.96.0.10"
+	// serviceNetwork6 is for Services that no pod has to reach: pods have no IPv6.
+	serviceNetwork6 = "fd00:10:96::/112"
+	dnsAddress      = "10.96.0.10"
 
 	containerdSocket = "/run/containerd/containerd.sock"
 	pauseImage       = "localhost/pause:1"
@@ -66,11 +68,15 @@ func (n node) first() []process {
 }
 
 func (n node) apiserver() process {
+	services := serviceNetwork
+	if !n.pods {
+		services += "," + serviceNetwork6
+	}
 	args := []string{
 		"--etcd-servers=" + n.etcd(), "--bind-address=" + n.address, "--advertise-address=" + n.address, "--secure-port=" + strconv.Itoa(n.port),
 		"--tls-cert-file=" + n.pki("apiserver.crt"), "--tls-private-key-file=" + n.pki("apiserver.key"), "--client-ca-file=" + n.pki("ca.crt"),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged",
-		"--service-cluster-ip-range=" + serviceNetwork, "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+		"--service-cluster-ip-range=" + services, "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file=" + n.pki("serviceaccounts.key"), "--service-account-signing-key-file=" + n.pki("serviceaccounts.key"),
 		"--kubelet-client-certificate=" + n.pki("apiserver-kubelet.crt"), "--kubelet-client-key=" + n.pki("apiserver-kubelet.key"),
 		"--kubelet-preferred-address-types=InternalIP",
