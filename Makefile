@@ -55,9 +55,10 @@ lint-node: ## golangci-lint on the Kubernetes node, which compiles it as make in
 	@lint=$$($(TOOL) golangci-lint); cd dev/kube/node; CGO_ENABLED=0 $$lint run --config ../../../.golangci.yaml
 
 .PHONY: bench
-bench: ## benchmarks, the image's figures, calls of the Dagger module, and a whole release against a shell script that does the same
+bench: ## benchmarks, the image's and the chart's figures, calls of the Dagger module, and a whole release against a shell script that does the same
 	cd ci; go test -run '^$$' -bench . -benchmem ./...
 	go test -run '^$$' -bench Container -benchtime 5x -timeout 60m ./dev/container
+	go test -run '^$$' -bench Install -benchtime 5x -timeout 60m ./dev/install
 	go test -run '^$$' -bench Dagger -benchtime 5x -timeout 60m ./dev/e2e
 	go run ./dev/cmd/bench -rounds 7
 

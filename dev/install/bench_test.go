@@ -1,0 +1,153 @@
+//go:build linux
+
+package install_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BenchmarkInstall measures the chart with its own values, on a node that has the images: from `helm install` to ready, and an upgrade of OpenNebula
+// with the time for which its API does not answer.
+func BenchmarkInstall(b *testing.B) {
+	c := newCluster(b)
+	var names int
+	fresh := func(b *testing.B) *release {
+		b.Helper()
+		names++
+		return newRelease(b, c, fmt.Sprintf("bench-%d", names))
+	}
+	first := fresh(b)
+	first.install(older)
+	first.upgrade(newer)
+	first.remove()
+	b.Run("Ready", func(b *testing.B) {
+		for b.Loop() {
+			r := fresh(b)
+			r.install(older)
+			b.StopTimer()
+			r.remove()
+			b.StartTimer()
+		}
+		inSeconds(b)
+	})
+	b.Run("Upgrade", func(b *testing.B) {
+		var down time.Duration
+		for b.Loop() {
+			b.StopTimer()
+			r := fresh(b)
+			r.install(older)
+			ctx, stop := context.WithCancel(b.Context())
+			watched := r.watch(ctx)
+			b.StartTimer()
+			r.upgrade(newer)
+			b.StopTimer()
+			stop()
+			gap := <-watched
+			if gap.last == nil || !gap.ended {
+				b.Fatalf("the API has not been away and come back: %+v", gap)
+			}
+			down += gap.longest
+			r.remove()
+			b.StartTimer()
+		}
+		inSeconds(b)
+		b.ReportMetric(down.Seconds()/float64(b.N), "s-down")
+	})
+}
+
+// inSeconds reports the time of an operation in seconds alone.
+func inSeconds(b *testing.B) {
+	b.Helper()
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/op")
+	b.ReportMetric(0, "ns/op")
+}
+
+// remove removes the release with all that it leaves.
+func (r *release) remove() {
+	r.t.Helper()
+	r.helm("uninstall", "--wait")
+	if err := r.client.CoreV1().Namespaces().Delete(r.t.Context(), r.namespace, meta.DeleteOptions{}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.until("the namespace is gone", func(ctx context.Context) error {
+		left, err := r.client.CoreV1().Pods(r.namespace).List(ctx, meta.ListOptions{})
+		if err == nil && len(left.Items) > 0 {
+			err = fmt.Errorf("there is %s", left.Items[0].Name)
+		}
+		return err
+	})
+}
+
+// availability is how an API has answered: how many times, the longest time between two of them, what the last call that failed has said, and whether
+// it answered at the end.
+type availability struct {
+	answers int
+	longest time.Duration
+	last    error
+	ended   bool
+}
+
+// watch calls the API through its Service until ctx has ended and it answers.
+func (r *release) watch(ctx context.Context) <-chan availability {
+	r.t.Helper()
+	service, err := r.client.CoreV1().Services(r.namespace).Get(ctx, name, meta.GetOptions{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	// A connection of its own for each call, as it leads to the pod that was there when it was made.
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DialContext: r.DialContext, DisableKeepAlives: true}}
+	url := fmt.Sprintf("http://%s:2633/RPC2", service.Spec.ClusterIP)
+	body := fmt.Sprintf("<?xml version='1.0'?><methodCall><methodName>one.user.info</methodName><params>"+
+		"<param><value><string>oneadmin:%s</string></value></param><param><value><i4>-1</i4></value></param></params></methodCall>", r.password())
+	result := make(chan availability, 1)
+	until, cancel := context.WithTimeout(r.t.Context(), limit)
+	go func() {
+		defer cancel()
+		var a availability
+		var before time.Time
+		every := time.NewTicker(20 * time.Millisecond)
+		defer every.Stop()
+		for ; !a.ended && until.Err() == nil; <-every.C {
+			// A Service leads to a pod some time after that is ready.
+			last := ctx.Err() != nil
+			if err := call(until, client, url, body); err != nil {
+				a.last = err
+				continue
+			}
+			now := time.Now()
+			if a.answers > 0 {
+				a.longest = max(a.longest, now.Sub(before))
+			}
+			a.answers, before, a.ended = a.answers+1, now, last
+		}
+		result <- a
+	}()
+	return result
+}
+
+func call(ctx context.Context, client *http.Client, url, body string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "text/xml")
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	said, err := io.ReadAll(response.Body)
+	if err == nil && !strings.Contains(string(said), "<boolean>1</boolean>") {
+		err = errors.New(string(said))
+	}
+	return err
+}
