@@ -119,8 +119,13 @@ upgrade() {
   esac
   note "Starting mariadb-upgrade"
   start "$@" --skip-grant-tables
+  if [ ! -f "$data/.my-healthcheck.cnf" ]; then
+    # From there on the server asks for passwords, until it is started again.
+    { echo "FLUSH PRIVILEGES;" && healthcheck_accounts; } | sql
+    stop
+    start "$@" --skip-grant-tables
+  fi
   mariadb-upgrade --no-defaults --socket="$socket" --upgrade-system-tables
-  { echo "FLUSH PRIVILEGES;" && healthcheck_accounts; } | sql
   stop
   note "Finished mariadb-upgrade"
 }
