@@ -504,7 +504,7 @@ func TestPackageContents(t *testing.T) {
 
 	server := extract(t, dir, "7.2.0", "opennebula", "amd64")
 	if got, want := read(filepath.Join(server, "DEBIAN/conffiles")),
-		"/etc/logrotate.d/opennebula\n/etc/logrotate.d/opennebula-hem\n/etc/one/monitord.conf\n/etc/one/oned.conf\n"; got != want {
+		"/etc/logrotate.d/opennebula\n/etc/logrotate.d/opennebula-hem\n/etc/one/monitord.conf\n/etc/one/oned.conf\n/etc/one/onehem-server.conf\n"; got != want {
 		t.Errorf("conffiles of opennebula: %q, want %q", got, want)
 	}
 	for path, want := range map[string]fs.FileMode{

@@ -60,7 +60,7 @@ func definitions() []definition {
 		{name: "opennebula-rubygems", architecture: anyArchitecture, description: "what the programs run on (stand-in)", standin: true,
 			commands: []string{"ruby"}},
 		{name: "opennebula-tools", architecture: "all", description: "command line tools (stand-in)",
-			depends: []string{"opennebula-common", "opennebula-libs"}, commands: []string{"oneuser"}},
+			depends: []string{"opennebula-common", "opennebula-libs"}, commands: []string{"onehook", "oneuser"}},
 		{name: "python3-pyone", architecture: "all", description: "Python bindings (stand-in)"},
 	}
 }

@@ -35,6 +35,9 @@ type daemon struct {
 	raft    *raft
 	// allocating keeps two calls from taking the same id.
 	allocating sync.Mutex
+	hooks      *hookDriver
+	// hookRecords is how many records of its executions a hook keeps.
+	hookRecords int
 }
 
 // rpcError is a call that fails: the text and the code that the caller gets, and the number of what it is about.
@@ -69,6 +72,11 @@ type method struct {
 
 func (d *daemon) methods() map[string]method {
 	return map[string]method{
+		"one.hook.allocate":    {d.hookAllocate, false},
+		"one.hook.delete":      {d.hookDelete, false},
+		"one.hook.info":        {d.hookInfo, true},
+		"one.hook.unlock":      {d.hookUnlock, false},
+		"one.hookpool.info":    {d.hookPoolInfo, true},
 		"one.system.version":   {d.systemVersion, false},
 		"one.user.allocate":    {d.userAllocate, false},
 		"one.user.info":        {d.userInfo, true},
@@ -105,14 +113,24 @@ func (d *daemon) answer(ctx context.Context, request methodCall) methodResponse 
 			return refuse(request.Method, failure(codeInternal, err.Error()))
 		}
 		if endpoint != "" {
+			d.publish(request, nil)
 			return answer
 		}
 	}
 	result, err := method.answer(db, caller, request.Params[1:])
+	answer := respond(boolValue(true), result, intValue(0))
 	if err != nil {
-		return refuse(request.Method, err)
+		answer = refuse(request.Method, err)
 	}
-	return respond(boolValue(true), result, intValue(0))
+	d.publish(request, *answer.Params[0].Array)
+	return answer
+}
+
+// publish tells hook managers of a call.
+func (d *daemon) publish(request methodCall, result []value) {
+	if err := d.hooks.publish(request, result); err != nil {
+		_, _ = fmt.Fprintf(d.host.Stderr, "[HKM] event of %s: %v\n", request.Method, err)
+	}
 }
 
 func refuse(method string, err *rpcError) methodResponse {

@@ -80,6 +80,10 @@ CREATE INDEX fed_index_idx ON logdb (fed_index);
 CREATE INDEX applied_idx ON logdb (applied);
 CREATE TABLE IF NOT EXISTS zone_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT, uid INTEGER, gid INTEGER,
 	owner_u INTEGER, group_u INTEGER, other_u INTEGER, UNIQUE(name));
+CREATE TABLE IF NOT EXISTS hook_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT, uid INTEGER, gid INTEGER,
+	owner_u INTEGER, group_u INTEGER, other_u INTEGER, type INTEGER);
+CREATE TABLE IF NOT EXISTS hook_log (hkid INTEGER, exeid INTEGER, timestamp INTEGER, rc INTEGER, body MEDIUMTEXT,
+	PRIMARY KEY(hkid, exeid));
 ` + createUsers
 
 const createUsers = `

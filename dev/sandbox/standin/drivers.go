@@ -16,20 +16,23 @@ const (
 )
 
 // startDrivers opens the ports of those drivers of oned that listen. Without its hook driver oned ends; without onemonitord it goes on.
-func (h Host) startDrivers(ctx context.Context) (stop func(), err error) {
+func (h Host) startDrivers(ctx context.Context, hooks *hookDriver) (stop func(), err error) {
 	var opened []func()
 	stop = func() {
 		for _, end := range opened {
 			end()
 		}
 	}
-	for _, address := range []string{hookEvents, hookReplies} {
-		listener, err := h.Listen(ctx, "tcp", address)
+	for _, socket := range []struct {
+		address string
+		handle  func(net.Conn)
+	}{{hookEvents, hooks.subscribe}, {hookReplies, hooks.receive}} {
+		listener, err := h.Listen(ctx, "tcp", socket.address)
 		if err != nil {
 			stop()
-			return nil, fmt.Errorf("ERROR: Failed to bind socket to tcp://%s: %w; hook driver: no INIT SUCCESS", address, err)
+			return nil, fmt.Errorf("ERROR: Failed to bind socket to tcp://%s: %w; hook driver: no INIT SUCCESS", socket.address, err)
 		}
-		opened = append(opened, closeOnAccept(listener))
+		opened = append(opened, accept(listener, socket.handle))
 	}
 	monitor, err := h.monitoring(ctx)
 	if err != nil {

@@ -67,7 +67,12 @@ func (h Host) oned(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	closeDrivers, err := h.startDrivers(ctx)
+	d := &daemon{host: h, version: release.String(), slots: make(chan struct{}, maxConnections), server: server, raft: raft}
+	if d.hookRecords, err = hookRecords(config); err != nil {
+		return err
+	}
+	d.hooks = &hookDriver{record: d.recordExecution, errors: h.Stderr, subscribers: map[chan string]struct{}{}}
+	closeDrivers, err := h.startDrivers(ctx, d.hooks)
 	if err != nil {
 		return err
 	}
@@ -77,9 +82,7 @@ func (h Host) oned(ctx context.Context, args []string) (err error) {
 	defer member.Wait()
 	defer leave()
 	member.Go(func() { raft.run(ctx) })
-	return h.serve(ctx, release, config, &daemon{
-		host: h, version: release.String(), slots: make(chan struct{}, maxConnections), server: server, raft: raft,
-	})
+	return h.serve(ctx, release, config, d)
 }
 
 // lock takes the lock file, which a crash leaves behind, and returns what gives it back.

@@ -135,15 +135,6 @@ func (h Host) onegate(ctx context.Context) error {
 	return h.service(ctx, "onegate_auth", address, port, func(http.ResponseWriter, *http.Request) {})
 }
 
-// hem asks oned for its hooks when it starts, and ends when that does not answer.
-func (h Host) hem(ctx context.Context) error {
-	if _, err := h.callAsUser(ctx, "one.system.version"); err != nil {
-		return fmt.Errorf("hook manager: %w", err)
-	}
-	<-ctx.Done()
-	return nil
-}
-
 func (h Host) readYAML(path string, v any) error {
 	content, err := os.ReadFile(h.path(path))
 	if err != nil {

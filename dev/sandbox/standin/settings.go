@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -45,6 +46,16 @@ func readRaftSettings(config map[string]string) (s raftSettings, err error) {
 	s.election, s.broadcast = milliseconds("ELECTION_TIMEOUT_MS", 1500), milliseconds("BROADCAST_TIMEOUT_MS", 500)
 	s.answer = milliseconds("XMLRPC_TIMEOUT_MS", 100)
 	return s, err
+}
+
+// hookRecords reads how many records of its executions a hook keeps.
+func hookRecords(config map[string]string) (int, error) {
+	text := cmp.Or(config["HOOK_LOG_CONF.LOG_RETENTION"], "20")
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("%s: HOOK_LOG_CONF: LOG_RETENTION: a number from 1 on was expected, found %q", configFile, text)
+	}
+	return n, nil
 }
 
 // RaftTimes are those times of the servers of a zone that oned.conf does not set.

@@ -1,7 +1,7 @@
 // Package standin is a small program that stands in for OpenNebula's control plane where the real packages cannot be had: it is
 // installed by the sandbox's packages as oned, its tools, and the services around it, and behaves as those do in what an image depends
 // on: the first boot, its refusals, the lock file, the XML-RPC calls behind a ready probe, passwords, the exit statuses of a schema
-// check, what each service reads and where it listens, and how the servers of a zone keep their databases the same.
+// check, what each service reads and where it listens, the hooks of API calls, and how the servers of a zone keep their databases the same.
 // It manages no virtual machines.
 package standin
 
@@ -92,6 +92,8 @@ func (h Host) Run(ctx context.Context, name string, args ...string) int {
 		err = h.oned(ctx, args)
 	case "oneuser":
 		err = h.oneuser(ctx, args)
+	case "onehook":
+		err = h.onehook(ctx, args)
 	case "onedb":
 		err = h.onedb(args)
 	case "oneshowback":
@@ -101,7 +103,7 @@ func (h Host) Run(ctx context.Context, name string, args ...string) int {
 	case "guacd":
 		err = h.guacd(ctx, args)
 	default:
-		err = fmt.Errorf("called as %q: it stands in for oned, oneuser, onedb, oneshowback, guacd, ruby and node only", name)
+		err = fmt.Errorf("called as %q: it stands in for oned, oneuser, onehook, onedb, oneshowback, guacd, ruby and node only", name)
 	}
 	if err == nil {
 		return 0

@@ -706,10 +706,7 @@ func TestFireEdgeLogin(t *testing.T) {
 
 func TestServicesThatCallOned(t *testing.T) {
 	m := newMachine(t, "7.2.0")
-	const hem = "/usr/lib/one/onehem/onehem-server.rb"
-	m.write(hem, "")
 	m.env["ONE_XMLRPC"] = "http://127.0.0.1:1/RPC2"
-	m.wantFailure(255, "hook manager", "ruby", hem)
 	m.wantFailure(255, "127.0.0.1:1", "oneshowback", "calculate")
 	m.start()
 	m.wantSuccess("oneshowback", "calculate")
