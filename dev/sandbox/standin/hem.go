@@ -215,6 +215,8 @@ func (m *hookManager) execute(ctx context.Context, hook hookDocument) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	// What a command leaves running keeps its output open, and must not keep the hook manager from ending.
+	cmd.WaitDelay = time.Second
 	result := execution{Command: command}
 	if err := cmd.Run(); err != nil {
 		result.Code = failed
