@@ -66,9 +66,9 @@ func TestChartTestsControlPlane(t *testing.T) {
 			path := programs(t, map[string]string{
 				"oneuser": `[ "$*" = "show 0" ] && [ "$ONE_XMLRPC" = http://one:2633/RPC2 ] && [ "$(cat "$ONE_AUTH")" = "oneadmin:$(cat "$PASSWORD_FILE")" ] || exit 1; ` +
 					c.oneuser,
-				"onezone": "exit 0",
-				"sleep":   "exit 0",
-				"onehook": `case $1 in create) grep -q 'CALL = "one.zone.info"' "$2" && echo "ID: 7";; show) ` + c.show + "\n;; delete) echo \"deleted $2\";; esac",
+				"sleep": "exit 0",
+				"onehook": `case "$*" in create*) grep -q 'CALL = "one.hook.unlock"' "$2" && echo "ID: 7";; "unlock 7") ;; "show 7 --xml") ` +
+					c.show + "\n;; \"delete 7\") echo \"deleted $2\";; *) exit 1;; esac",
 			})
 			command := exec.CommandContext(t.Context(), "/bin/bash", "-euc", string(script))
 			command.Env = []string{

@@ -36,13 +36,14 @@ if [ -n "$FIREEDGE" ]; then
 fi
 
 if [ -n "$HOOKS" ]; then
-  printf 'NAME = "%s"\nTYPE = api\nCALL = "one.zone.info"\nCOMMAND = /bin/true\n' "$HOOKS-$RANDOM$RANDOM" > "$HOME/hook"
+  printf 'NAME = "%s"\nTYPE = api\nCALL = "one.hook.unlock"\nCOMMAND = /bin/true\n' "$HOOKS-$RANDOM$RANDOM" > "$HOME/hook"
   created=$(onehook create "$HOME/hook")
   hook=${created##* }
   trap 'onehook delete "$hook"' EXIT
-  # The hook manager subscribes to the call some time after the hook is made.
+  # The hook manager subscribes to the call some time after the hook is made. OpenNebula has no hooks for calls that only tell about something;
+  # unlocking what is not locked changes nothing.
   for _ in {1..30}; do
-    onezone show 0 > "$HOME/zone"
+    onehook unlock "$hook"
     sleep 1
     case $(onehook show "$hook" --xml) in
       *"<CODE>0</CODE>"*)
