@@ -46,13 +46,12 @@ func newRelease(t testing.TB, c *cluster, namespace string, values ...string) *r
 	return r
 }
 
-// sandboxValues are those that lead to the images here, and hem's: the sandbox's OpenNebula has no onehook for helm test to call.
+// sandboxValues are those that lead to the images here.
 func sandboxValues(c *cluster) []string {
 	return []string{
 		"image.repository=" + c.repository,
 		"mariadb.image.registry=" + c.mariadb.Registry, "mariadb.image.repository=" + c.mariadb.Repository,
 		"mariadb.image.tag=" + c.mariadb.Tag, "mariadb.image.digest=" + c.mariadb.Digest,
-		"services.hem.enabled=false",
 	}
 }
 
