@@ -16,6 +16,7 @@ const usage = `usage:
   one-container healthcheck live|startup|ready
                                               ask whether the services work; ends with 0 when they do
   one-container backup                        make a backup of a running installation, with the settings of its container
+  one-container role                          on one of several front-ends: run the leader's services while it leads, and label its pod
   one-container log [-follow FILES]... [-after-oned] [-every TIME] SERVICE COMMAND...
                                               run a command with SERVICE before each line that it prints or that comes into
                                               the files, a pattern such as 'dir/*.log'; once oned works; again and again, with
@@ -46,6 +47,8 @@ func run(ctx context.Context, args []string) (int, error) {
 		return statusOf(healthcheck(ctx, args[0]))
 	case command == "backup" && len(args) == 0:
 		return statusOf(makeBackup(ctx))
+	case command == "role" && len(args) == 0:
+		return statusOf(keepRole(ctx))
 	case command == "log":
 		s, err := parseService(args)
 		if err != nil {

@@ -11,8 +11,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"opennebula-kube/image/internal/frontends"
 	"opennebula-kube/image/internal/host"
+	"opennebula-kube/image/internal/oned"
 	"opennebula-kube/image/internal/onedconf"
 	"opennebula-kube/image/internal/supervisord"
 	"opennebula-kube/image/internal/xmlrpc"
@@ -27,6 +30,9 @@ const (
 	onegateConf  = "/etc/one/onegate-server.conf"
 	oneAuth      = "/var/lib/one/.one/one_auth"
 )
+
+// peerLimit is how long another front-end may take to answer.
+const peerLimit = 1500 * time.Millisecond
 
 // Probe is what is asked.
 type Probe string
@@ -47,7 +53,7 @@ func Probes() []Probe { return []Probe{Live, Started, Ready} }
 // Check carries out a probe. All that does not answer is in the error.
 func Check(ctx context.Context, h *host.Host, probe Probe) error {
 	c := &checker{host: h, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
-	checks, err := c.checks(probe)
+	checks, err := c.checks(ctx, probe)
 	if err != nil {
 		return err
 	}
@@ -64,7 +70,7 @@ func Check(ctx context.Context, h *host.Host, probe Probe) error {
 }
 
 // checks are those of a probe that are about services of this container.
-func (c *checker) checks(probe Probe) ([]func(context.Context) error, error) {
+func (c *checker) checks(ctx context.Context, probe Probe) ([]func(context.Context) error, error) {
 	chosen, err := supervisord.Chosen(c.host)
 	if err != nil {
 		return nil, err
@@ -83,14 +89,70 @@ func (c *checker) checks(probe Probe) ([]func(context.Context) error, error) {
 	if all == nil {
 		return nil, fmt.Errorf("there is no probe %q: give one of %v", probe, Probes())
 	}
+	follows := false
+	if probe == Ready {
+		if follows, err = c.follows(ctx); err != nil {
+			return nil, err
+		}
+	}
 	var checks []func(context.Context) error
 	for _, check := range all {
+		if follows && slices.Contains(supervisord.LeaderOnly(), check.service) {
+			continue
+		}
 		// Nothing is chosen before start-up has come so far.
 		if check.service == "" || len(chosen) == 0 || slices.Contains(chosen, check.service) {
 			checks = append(checks, check.run)
 		}
 	}
 	return checks, nil
+}
+
+// follows tells whether another front-end leads. Of several front-ends one has to, or none can serve.
+func (c *checker) follows(ctx context.Context) (bool, error) {
+	zone, err := frontends.Read(c.host)
+	if err != nil || len(zone.Endpoints) == 0 {
+		return false, err
+	}
+	session, err := c.session()
+	if err != nil {
+		return false, err
+	}
+	own, err := c.onedURL()
+	if err != nil {
+		return false, err
+	}
+	if err := c.leads(ctx, own, session); err == nil {
+		return false, nil
+	}
+	// One that has lost its node does not even refuse.
+	ctx, cancel := context.WithTimeout(ctx, peerLimit)
+	defer cancel()
+	answers := make(chan error, len(zone.Endpoints))
+	for _, url := range zone.Endpoints {
+		go func() { answers <- c.leads(ctx, url, session) }()
+	}
+	var reasons []error
+	for range zone.Endpoints {
+		err := <-answers
+		if err == nil {
+			return true, nil
+		}
+		reasons = append(reasons, err)
+	}
+	return false, fmt.Errorf("no front-end leads: %w", errors.Join(reasons...))
+}
+
+// leads returns why a server is not the leader.
+func (c *checker) leads(ctx context.Context, url, session string) error {
+	status, err := oned.Client{HTTP: c.client, URL: url, Session: session}.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", url, err)
+	}
+	if status.State != oned.Leader {
+		return fmt.Errorf("%s does not lead", url)
+	}
+	return nil
 }
 
 type checker struct {
@@ -119,7 +181,10 @@ func (c *checker) oned(ctx context.Context) error {
 		asking, cancel = context.WithDeadline(ctx, deadline.Add(-databaseLimit))
 		defer cancel()
 	}
-	_, err := c.callOned(asking, "one.system.version", "")
+	err := c.callOned(asking, "one.system.version", "")
+	if _, ok := errors.AsType[*oned.RefusedError](err); ok {
+		return nil
+	}
 	if errors.Is(err, context.DeadlineExceeded) && databaseIsSilent(ctx, c.host) {
 		return nil
 	}
@@ -128,38 +193,38 @@ func (c *checker) oned(ctx context.Context) error {
 
 // oneadmin asks all the way down to the database, as `oneuser show 0` does.
 func (c *checker) oneadmin(ctx context.Context) error {
-	content, err := c.host.ReadFile(oneAuth)
+	session, err := c.session()
 	if err != nil {
 		return err
+	}
+	err = c.callOned(ctx, "one.user.info", session, xmlrpc.Number(0))
+	if refused, ok := errors.AsType[*oned.RefusedError](err); ok {
+		return fmt.Errorf("%w; either it does not reach its database, or the password in %s is not the one in the database: start the container again "+
+			"to have it brought there", refused, oneAuth)
+	}
+	return err
+}
+
+// session is what oneadmin logs in with.
+func (c *checker) session() (string, error) {
+	content, err := c.host.ReadFile(oneAuth)
+	if err != nil {
+		return "", err
 	}
 	session := strings.TrimSpace(string(content))
 	if session == "" {
-		return fmt.Errorf("%s has no credentials in it: start-up has not come so far", oneAuth)
+		return "", fmt.Errorf("%s has no credentials in it: start-up has not come so far", oneAuth)
 	}
-	answer, err := c.callOned(ctx, "one.user.info", session, xmlrpc.Number(0))
+	return session, nil
+}
+
+func (c *checker) callOned(ctx context.Context, method, session string, params ...xmlrpc.Value) error {
+	url, err := c.onedURL()
 	if err != nil {
 		return err
 	}
-	if answer.Values()[0].Text() != "1" {
-		return fmt.Errorf("oned refuses one.user.info: %s; either it does not reach its database, or the password in %s is not the one in the "+
-			"database: start the container again to have it brought there", answer.Values()[1].Text(), oneAuth)
-	}
-	return nil
-}
-
-func (c *checker) callOned(ctx context.Context, method, session string, params ...xmlrpc.Value) (xmlrpc.Value, error) {
-	url, err := c.onedURL()
-	if err != nil {
-		return xmlrpc.Value{}, err
-	}
-	answer, err := xmlrpc.Call(ctx, c.client, url, method, append([]xmlrpc.Value{xmlrpc.Text(session)}, params...)...)
-	if err != nil {
-		return xmlrpc.Value{}, fmt.Errorf("oned does not answer: %w", err)
-	}
-	if len(answer.Values()) < 2 {
-		return xmlrpc.Value{}, fmt.Errorf("oned at %s answers %s with %d values, not with its status and a text", url, method, len(answer.Values()))
-	}
-	return answer, nil
+	_, err = oned.Client{HTTP: c.client, URL: url, Session: session}.Call(ctx, method, params...)
+	return err
 }
 
 func (c *checker) onedURL() (string, error) {

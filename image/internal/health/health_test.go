@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"opennebula-kube/image/internal/frontends"
 	"opennebula-kube/image/internal/health"
 	"opennebula-kube/image/internal/host"
 )
@@ -32,6 +33,7 @@ type container struct {
 	fireedge, oneflow, onegate  int // HTTP statuses
 	withoutAuth, newOneGateForm bool
 	down                        string // a service that does not run
+	state                       string // what oned says that it is among several
 }
 
 func healthy() container {
@@ -50,15 +52,7 @@ func (c container) host(t *testing.T) *host.Host {
 	status := func(name string, code int) (address, port string) {
 		return c.serve(t, name, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
 	}
-	_, port := c.serve(t, "oned", func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		answer := c.oned
-		if strings.Contains(string(body), "<string></string>") {
-			// Whoever gives no password is refused.
-			answer = onedRefuses
-		}
-		respond(w, "<value><array><data>"+answer+"</data></array></value>")
-	})
+	_, port := c.serveOned(t)
 	write("/etc/one/oned.conf", "PORT = "+port+"\nLISTEN_ADDRESS = \"0.0.0.0\"\n")
 	address, port := status("FireEdge", c.fireedge)
 	write("/etc/one/fireedge-server.conf", "host: "+address+"\nport: "+port+"\n")
@@ -84,6 +78,22 @@ func (c container) host(t *testing.T) *host.Host {
 		t.Cleanup(server.Close)
 	}
 	return h
+}
+
+func (c container) serveOned(t *testing.T) (address, port string) {
+	t.Helper()
+	return c.serve(t, "oned", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		answer := c.oned
+		switch {
+		case strings.Contains(string(body), "<string></string>"):
+			// Whoever gives no password is refused.
+			answer = onedRefuses
+		case strings.Contains(string(body), "one.zone.raftstatus"):
+			answer = "<value><boolean>1</boolean></value><value><string>&lt;RAFT>&lt;STATE>" + c.state + "&lt;/STATE>&lt;/RAFT></string></value>"
+		}
+		respond(w, "<value><array><data>"+answer+"</data></array></value>")
+	})
 }
 
 func mkdir(t *testing.T, path string) string {
@@ -144,6 +154,72 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOneOfSeveral has other front-ends: somebody has to lead, and only who does has all services.
+func TestOneOfSeveral(t *testing.T) {
+	const leads, follows, lost = "3", "2", "lost"
+	for _, c := range []struct {
+		name, own, other string
+		change           func(c *container)
+		want             string
+	}{
+		{"leads", leads, follows, func(*container) {}, ""},
+		{"leads without a service", leads, follows, func(c *container) { c.down = "OneFlow" }, "OneFlow does not answer"},
+		{"follows", follows, leads, func(c *container) { c.oneflow, c.onegate = 502, 502 }, ""},
+		{"follows without FireEdge", follows, leads, func(c *container) { c.down = "FireEdge" }, "FireEdge does not answer"},
+		{"nobody leads", follows, "1", func(*container) {}, "no front-end leads"},
+		{"the other does not answer", follows, "", func(*container) {}, "no front-end leads"},
+		{"leads, the other has lost its node", leads, lost, func(*container) {}, ""},
+		{"follows, the other has lost its node", follows, lost, func(*container) {}, "no front-end leads"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			one := healthy()
+			one.state = c.own
+			c.change(&one)
+			h := one.host(t)
+			other := healthy()
+			other.state = c.other
+			if c.other == "" {
+				other.down = "oned"
+			}
+			address, port := other.serveOned(t)
+			if c.other == lost {
+				address, port = silent(t)
+			}
+			zone := frontends.Zone{Endpoints: []string{"http://" + net.JoinHostPort(address, port) + "/RPC2", "http://127.0.0.1:1/RPC2"}}
+			mkdir(t, h.Path("/run/one-container"))
+			h.Disk, h.Chown, h.OwnerOf = host.System(t.Logf).Disk, func(string, host.Owner) error { return nil }, host.System(t.Logf).OwnerOf
+			if err := frontends.Write(h, zone); err != nil {
+				t.Fatal(err)
+			}
+			// As long as a probe has.
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+			defer cancel()
+			err := health.Check(ctx, h, health.Ready)
+			if got := fmt.Sprint(err); c.want == "" && err != nil || !strings.Contains(got, c.want) || strings.Contains(got, "OneGate does not answer") {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+			if err := health.Check(t.Context(), h, health.Live); err != nil {
+				t.Errorf("live: %v", err)
+			}
+		})
+	}
+}
+
+// silent takes connections and says nothing.
+func silent(t *testing.T) (address, port string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	address, port, err = net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address, port
 }
 
 // TestLiveWithoutDatabase has an oned that does not answer: a restart helps, unless it is its database that does not.

@@ -25,6 +25,8 @@ type Host struct {
 	Sleep func(ctx context.Context, d time.Duration) error
 	// Run runs a program to its end and returns its standard output. A program that fails is an *ExitError.
 	Run func(ctx context.Context, c Command) (string, error)
+	// Serve runs a program for as long as use takes, and tells it to end then. A program that ends before is an *ExitError.
+	Serve func(ctx context.Context, c Command, use func(ctx context.Context) error) error
 	// Disk changes files.
 	Disk Disk
 	// Chown gives a file, not what a link points to, an owner; OwnerOf reads it.

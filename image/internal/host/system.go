@@ -22,6 +22,7 @@ func System(log func(format string, args ...any)) *Host {
 		Now:      time.Now,
 		Sleep:    sleep,
 		Run:      run,
+		Serve:    serve,
 		Disk:     systemDisk{},
 		Chown:    func(path string, o Owner) error { return os.Lchown(path, o.UID, o.GID) },
 		OwnerOf:  ownerOf,
@@ -52,6 +53,20 @@ func ownerOf(path string) (Owner, error) {
 }
 
 func run(ctx context.Context, c Command) (string, error) {
+	cmd := command(ctx, c)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil {
+		return stdout.String(), exitError(c, exit.ExitCode(), stdout.String()+stderr.String())
+	}
+	if err != nil {
+		return "", explain(c, err)
+	}
+	return stdout.String(), nil
+}
+
+func command(ctx context.Context, c Command) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 	// Nothing of the container's environment: its secrets are nobody else's business.
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/var/lib/one", "LANG=C.UTF-8"}, c.Env...)
@@ -62,18 +77,17 @@ func run(ctx context.Context, c Command) (string, error) {
 			Uid: uint32(c.As.UID), Gid: uint32(c.As.GID), //nolint:gosec // both are constants
 		}}
 	}
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil {
-		said := strings.TrimSpace(stdout.String() + stderr.String())
-		return stdout.String(), &ExitError{Args: c.Args, Status: exit.ExitCode(), Output: said[max(0, len(said)-outputLimit):]}
-	}
+	return cmd
+}
+
+func exitError(c Command, status int, output string) *ExitError {
+	said := strings.TrimSpace(output)
+	return &ExitError{Args: c.Args, Status: status, Output: said[max(0, len(said)-outputLimit):]}
+}
+
+func explain(c Command, err error) error {
 	if errors.Is(err, syscall.EPERM) && c.As != (Owner{}) {
-		return "", fmt.Errorf("run %s as user %d: %w; give the container the capabilities SETUID and SETGID", c.Args[0], c.As.UID, err)
+		return fmt.Errorf("run %s as user %d: %w; give the container the capabilities SETUID and SETGID", c.Args[0], c.As.UID, err)
 	}
-	if err != nil {
-		return "", fmt.Errorf("run %s: %w", c.Args[0], err)
-	}
-	return stdout.String(), nil
+	return fmt.Errorf("run %s: %w", c.Args[0], err)
 }

@@ -18,9 +18,11 @@ import (
 // Load reads and checks the settings. environ is the environment as os.Environ returns it.
 func Load(environ []string, readFile func(path string) ([]byte, error)) (Settings, error) {
 	r := newReader(environ, readFile)
+	ha := r.ha()
 	s := Settings{
 		Services:         r.services("SERVICES"),
-		Database:         r.database(),
+		Database:         r.database(ha),
+		HA:               ha,
 		OneadminPassword: r.oneadminPassword(),
 		Hostname:         r.hostname("HOSTNAME"),
 		MonitorAddress:   r.monitorAddress(),
@@ -37,6 +39,7 @@ func Load(environ []string, readFile func(path string) ([]byte, error)) (Setting
 		Overrides:        r.overrides("CONFIG"),
 	}
 	r.checkS3(s)
+	r.checkHA(s)
 	r.unknown()
 	if err := errors.Join(r.errs...); err != nil {
 		return Settings{}, err
@@ -67,7 +70,7 @@ var shellSafe = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 // only MySQL has these.
 func mysqlOnly() []string { return []string{"DB_HOST", "DB_PASSWORD", "DB_PASSWORD_FILE"} }
 
-func (r *reader) database() Database {
+func (r *reader) database(ha HA) Database {
 	d := Database{
 		Backend:     r.text("DB_BACKEND", SQLite),
 		Host:        r.text("DB_HOST", ""),
@@ -78,6 +81,11 @@ func (r *reader) database() Database {
 		Connections: r.number("DB_CONNECTIONS", 25, 10000),
 		Wait:        r.duration("DB_WAIT", 5*time.Minute),
 		Backups:     r.number("DB_BACKUPS", 3, 1000),
+	}
+	if ha.Enabled() && d.Host != "" {
+		r.wrong("DB_HOST", d.Host, fmt.Sprintf("%sHA_SERVERS is set, so the hosts of all databases are in %sHA_DB_HOSTS: remove the variable", Prefix, Prefix))
+	} else if ha.Self < len(ha.Databases) {
+		d.Host = ha.Databases[ha.Self]
 	}
 	for name, value := range map[string]string{"DB_USER": d.User, "DB_NAME": d.Name} {
 		if !shellSafe.MatchString(value) {

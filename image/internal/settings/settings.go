@@ -9,6 +9,8 @@ type Settings struct {
 	// Services are those that are to run; none are all.
 	Services []string
 	Database Database
+	// HA are the other front-ends, if there are several.
+	HA HA
 	// OneadminPassword is the password of OpenNebula's first user; "" keeps the one that there is, or makes one.
 	OneadminPassword string
 	// Hostname is what hypervisors know this machine by; "" is its fully qualified name.
@@ -34,7 +36,7 @@ type Settings struct {
 
 // Database is where OpenNebula keeps its state.
 type Database struct {
-	// Backend is SQLite or MySQL; the fields down to Connections are for MySQL only.
+	// Backend is SQLite or MySQL; the fields down to Connections are for MySQL only. Of several front-ends Host is that of this one.
 	Backend                    string
 	Host, User, Password, Name string
 	Port, Connections          int

@@ -81,6 +81,14 @@ func TestLoad(t *testing.T) {
 		}, func(s *settings.Settings) {
 			s.RestoreFrom, s.S3 = "s3://bucket/one", settings.S3{Endpoint: "http://minio:9000", Region: "eu", AccessKey: "key", SecretKey: "hush"}
 		}},
+		{"several front-ends", severalFrontEnds(), func(s *settings.Settings) {
+			s.Database.Backend, s.Database.Host, s.Database.Password = "mysql", "db-1", "x"
+			s.OneadminPassword, s.SSH.PrivateKey = "secret", "-----BEGIN KEY"
+			s.HA = settings.HA{
+				Self: 1, Servers: []string{"one-0.one", "one-1.one", "fd00::3"}, Databases: []string{"db-0", "db-1", "db-2"},
+				Secrets: settings.HASecrets{ServerAdmin: "admin", OneKey: "key", FireEdgeKey: "01234567890123456789012345678901"}, PodLabel: "opennebula.io/role",
+			}
+		}},
 		{"own certificate authority", []string{"OPENNEBULA_S3_CA=" + authority}, func(s *settings.Settings) { s.S3.CA = authority }},
 		{"overrides", []string{
 			"OPENNEBULA_CONFIG=# faster\noned.conf VM_MAD[NAME=kvm]/ARGUMENTS = -t 30 -o a=b\n\n/var/lib/one/remotes/etc/vnm/x.conf  :a/:b =\n",
@@ -102,6 +110,16 @@ func TestLoad(t *testing.T) {
 			}
 		})
 	}
+}
+
+// severalFrontEnds are the settings of the second of three; more of them replace what it has.
+func severalFrontEnds(more ...string) []string {
+	return append([]string{
+		"OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_PASSWORD=x", "OPENNEBULA_ONEADMIN_PASSWORD=secret", "OPENNEBULA_SSH_PRIVATE_KEY=-----BEGIN KEY",
+		"OPENNEBULA_HA_SERVERS=one-0.one, one-1.one,fd00::3", "OPENNEBULA_HA_DB_HOSTS=db-0,db-1,db-2", "OPENNEBULA_HA_SELF=1",
+		"OPENNEBULA_HA_SERVERADMIN_PASSWORD=admin", "OPENNEBULA_HA_ONE_KEY=key", "OPENNEBULA_HA_FIREEDGE_KEY=01234567890123456789012345678901",
+		"OPENNEBULA_HA_POD_LABEL=opennebula.io/role",
+	}, more...)
 }
 
 func TestLoadFiles(t *testing.T) {
@@ -173,6 +191,24 @@ func TestLoadRefuses(t *testing.T) {
 		{"object storage", []string{"OPENNEBULA_S3_ENDPOINT=minio:9000"}, []string{"OPENNEBULA_S3_ENDPOINT", `"minio:9000"`, "https://"}},
 		{"certificate authority", []string{"OPENNEBULA_S3_CA=-----BEGIN PRIVATE KEY-----"}, []string{"OPENNEBULA_S3_CA", "in PEM"}},
 		{"backups", []string{"OPENNEBULA_BACKUP_KEEP=0"}, []string{"OPENNEBULA_BACKUP_KEEP", "from 1"}},
+		{"two front-ends", severalFrontEnds("OPENNEBULA_HA_SERVERS=one-0,one-1"), []string{
+			"OPENNEBULA_HA_SERVERS", `"one-0,one-1"`, "these are 2: give three or five", "OPENNEBULA_HA_SERVERS has 2",
+		}},
+		{"one front-end in the list", severalFrontEnds("OPENNEBULA_HA_SERVERS=one-0"), []string{"these are 1: give three or five"}},
+		{"shared database", severalFrontEnds("OPENNEBULA_HA_DB_HOSTS=db,db,db"), []string{"OPENNEBULA_HA_DB_HOSTS", `"db"`, "a database of its own"}},
+		{"front-end with a port", severalFrontEnds("OPENNEBULA_HA_SERVERS=one-0:2633,one-1,one-2"), []string{`"one-0:2633"`, "without ports"}},
+		{"place among the front-ends", severalFrontEnds("OPENNEBULA_HA_SELF=3"), []string{"OPENNEBULA_HA_SELF", `"3"`, "from 0 to 2"}},
+		{"no place among the front-ends", severalFrontEnds("OPENNEBULA_HA_SELF="), []string{"OPENNEBULA_HA_SELF", `""`, "from 0 to 2"}},
+		{"front-ends and one database", severalFrontEnds("OPENNEBULA_DB_HOST=db"), []string{"OPENNEBULA_DB_HOST", `"db"`, "OPENNEBULA_HA_DB_HOSTS"}},
+		{"front-ends with SQLite", severalFrontEnds("OPENNEBULA_DB_BACKEND=sqlite", "OPENNEBULA_DB_PASSWORD="), []string{`OPENNEBULA_DB_BACKEND is "sqlite"`, "front-ends get their database from each other"}},
+		{"front-ends without keys", severalFrontEnds("OPENNEBULA_SSH_PRIVATE_KEY=", "OPENNEBULA_HA_ONE_KEY="), []string{
+			"OPENNEBULA_SSH_PRIVATE_KEY is not", "OPENNEBULA_HA_ONE_KEY_FILE, the same to all",
+		}},
+		{"front-ends without oned", severalFrontEnds("OPENNEBULA_SERVICES=fireedge"), []string{"OPENNEBULA_SERVICES is without oned"}},
+		{"key of the front-ends", severalFrontEnds("OPENNEBULA_HA_ONE_KEY=a b"), []string{"OPENNEBULA_HA_ONE_KEY has a blank"}},
+		{"length of FireEdge's key", severalFrontEnds("OPENNEBULA_HA_FIREEDGE_KEY=short"), []string{"OPENNEBULA_HA_FIREEDGE_KEY has 5 bytes", "takes 32"}},
+		{"label of pods", severalFrontEnds("OPENNEBULA_HA_POD_LABEL=a b"), []string{"OPENNEBULA_HA_POD_LABEL", `"a b"`, "opennebula.io/role"}},
+		{"settings of several for one", []string{"OPENNEBULA_HA_SELF=0"}, []string{"OPENNEBULA_HA_SELF is set, and OPENNEBULA_HA_SERVERS is not"}},
 		{"several", []string{"OPENNEBULA_LOG_LEVEL=x", "OPENNEBULA_HOSTNAME=:"}, []string{"OPENNEBULA_LOG_LEVEL", "OPENNEBULA_HOSTNAME"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -76,6 +76,9 @@ func (s *Start) clearServiceFiles() error {
 
 // serviceSecret returns the secret in the first of the files that has one, or a new one when all are lost.
 func (s *Start) serviceSecret() (string, error) {
+	if s.settings.HA.Enabled() {
+		return s.settings.HA.Secrets.ServerAdmin, nil
+	}
 	for _, file := range s.serviceFiles() {
 		if secret, err := s.readAuth(file, serverName); err != nil || secret != "" {
 			return secret, err

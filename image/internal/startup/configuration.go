@@ -115,6 +115,10 @@ func (s *Start) editOned(f *onedconf.File) error {
 	if endpoint := s.settings.OneGateEndpoint; endpoint != "" {
 		errs = append(errs, f.Set(onedconf.Key{Name: "ONEGATE_ENDPOINT"}, endpoint))
 	}
+	if s.settings.HA.Enabled() {
+		// Until it has found its place in the zone.
+		errs = append(errs, f.Set(serverIDKey(), "-1"))
+	}
 	return errors.Join(errs...)
 }
 

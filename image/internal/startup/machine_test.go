@@ -34,6 +34,8 @@ type machine struct {
 	// idle tells that the last call changed nothing: to be cut off after it is as to be cut off before it.
 	idle bool
 	disk *disk
+	// fleet are the front-ends that this is one of, if there are several.
+	fleet *fleet
 	// upgradeFails is what onedb upgrade prints when it fails.
 	upgradeFails string
 }
@@ -255,6 +257,9 @@ func (m *machine) start() error {
 	if err != nil {
 		m.t.Fatal(err)
 	}
+	if m.fleet != nil {
+		m.fleet.connect(s, m)
+	}
 	return s.Run(m.t.Context())
 }
 
@@ -296,7 +301,11 @@ const (
 	createTables = `CREATE TABLE pool_control (tablename TEXT PRIMARY KEY, last_oid INTEGER);
 		CREATE TABLE IF NOT EXISTS host_pool (oid INTEGER PRIMARY KEY);
 		CREATE TABLE IF NOT EXISTS user_pool (oid INTEGER PRIMARY KEY, name TEXT, body TEXT);
+		CREATE TABLE system_attributes (name TEXT PRIMARY KEY, body TEXT);
+		CREATE TABLE zone_pool (oid INTEGER PRIMARY KEY, body TEXT);
+		CREATE TABLE logdb (log_index INTEGER PRIMARY KEY, term INTEGER, applied BOOLEAN);
 		CREATE TABLE db_versioning (version TEXT);`
+	insertZone = `INSERT INTO zone_pool VALUES (0, '<ZONE><ID>0</ID><SERVER_POOL></SERVER_POOL></ZONE>'); INSERT INTO logdb VALUES (0, 0, '1');`
 	insertUser = `INSERT INTO user_pool VALUES (%d, '%s', '<USER><ID>%[1]d</ID><NAME>%[2]s</NAME><PASSWORD>%[4]s</PASSWORD>` +
 		`<AUTH_DRIVER>%[3]s</AUTH_DRIVER></USER>');`
 )
@@ -320,7 +329,8 @@ func (m *machine) oned() error {
 			}
 			m.write(file, "serveradmin:secret\n")
 		}
-		m.sql(fmt.Sprintf(insertUser, 0, name, "core", hash(password)) + fmt.Sprintf(insertUser, 1, "serveradmin", "server_cipher", hash("secret")))
+		m.sql(fmt.Sprintf(insertUser, 0, name, "core", hash(password)) + insertZone +
+			fmt.Sprintf(insertUser, 1, "serveradmin", "server_cipher", hash("secret")))
 	}
 	if has := m.sql("SELECT body FROM user_pool WHERE oid = 0"); !strings.Contains(has, hash(password)) {
 		return fmt.Errorf("the password in %s is not that of %s", oneAuth, has)

@@ -45,6 +45,10 @@ func (s *Start) restore(ctx context.Context) error {
 		if empty, err := s.databaseIsEmpty(ctx); err != nil || !empty {
 			return err
 		}
+		// Of several front-ends one restores the backup, and the others get it from there.
+		if begins, err := s.begins(ctx); err != nil || !begins {
+			return err
+		}
 	} else if err := s.reachDatabase(ctx); err != nil {
 		return err
 	}
@@ -82,6 +86,9 @@ func (s *Start) databaseIsEmpty(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	// As later on, where it is said why in this order.
+	if err := s.undoCopy(ctx); err != nil {
+		return false, err
+	}
 	if err := s.undoUpgrade(ctx); err != nil {
 		return false, err
 	}

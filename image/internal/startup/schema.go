@@ -46,8 +46,12 @@ func (s *Start) schema(ctx context.Context) error {
 	case schemaOlder:
 		return s.upgrade(ctx)
 	case schemaNewer:
-		return fmt.Errorf("%s is of a newer OpenNebula than this one, %s: start an image of that version; nothing was changed\n%s",
-			s.database, s.version, said)
+		advice := ""
+		if s.settings.HA.Enabled() {
+			advice = ", or, if the other front-ends have gone on with theirs, remove its volumes: it gets a copy then"
+		}
+		return fmt.Errorf("%s is of a newer OpenNebula than this one, %s: start an image of that version%s; nothing was changed\n%s",
+			s.database, s.version, advice, said)
 	}
 	return fmt.Errorf("onedb version -v ended with status %d:\n%s", status, said)
 }

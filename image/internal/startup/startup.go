@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"slices"
 	"strings"
 	"syscall"
@@ -40,8 +41,13 @@ type Start struct {
 	host     *host.Host
 	settings settings.Settings
 	database database.Interface
-	random   io.Reader
-	version  *semver.Version
+	// databases are those of all front-ends, if there are several; transport is how their oneds are reached.
+	databases []database.Interface
+	transport http.RoundTripper
+	// sole is whether this front-end may write to its database, since no other one has the same or uses it.
+	sole    bool
+	random  io.Reader
+	version *semver.Version
 }
 
 // New reads what the image is and returns a Start. random is where passwords come from.
@@ -50,7 +56,10 @@ func New(h *host.Host, s settings.Settings, random io.Reader) (*Start, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Start{host: h, settings: s, database: database.New(h, s.Database), random: random, version: version}, nil
+	return &Start{
+		host: h, settings: s, database: database.New(h, s.Database), databases: databases(h, s), transport: &http.Transport{DisableKeepAlives: true},
+		random: random, version: version,
+	}, nil
 }
 
 // stamp is a time as the names of what is kept on the volume have it: they sort by date.
@@ -95,11 +104,15 @@ func (s *Start) steps() []step {
 		{"restore a backup", s.restore},
 		{"set up oneadmin's password", s.password},
 		{"set up SSH keys", s.sshKeys},
+		{"set up the keys that all front-ends share", s.sharedKeys},
 		{"reach the database", s.reachDatabase},
+		{"undo a copy of another front-end's database that was cut off", s.undoCopy},
 		// First: in the middle of an upgrade a database may look like one of a first boot.
 		{"undo an upgrade that was cut off", s.undoUpgrade},
 		{"undo a first boot that was cut off", s.firstBoot},
+		{"get the database from the other front-ends", s.join},
 		{"bring the database to the version of the software", s.schema},
+		{"find its place in the zone", s.zone},
 		{"set up the accounts in the database", s.accounts},
 		{"refresh the drivers on the volume", s.drivers},
 		{"write the configuration of the drivers", s.driverConfiguration},
@@ -138,7 +151,7 @@ func explain(err error) error {
 func fullSays() []string { return []string{"database or disk is full", "No space left on device"} }
 
 func (s *Start) services(context.Context) error {
-	return supervisord.Choose(s.host, s.settings.Services)
+	return supervisord.Choose(s.host, s.settings.Services, s.settings.HA.Enabled())
 }
 
 // awaitOned waits for the last that the container of oned makes before it needs the database, so that no two make the same.

@@ -27,8 +27,9 @@ const (
 	stoppingFile = "/run/one-container/stopping"
 )
 
-// Choose has supervisord run these services and what they need themselves, and no others; none given are all.
-func Choose(h *host.Host, services []string) error {
+// Choose has supervisord run these services and what they need themselves, and no others; none given are all. On one of several front-ends
+// those that only the leader runs are not started yet.
+func Choose(h *host.Host, services []string, oneOfSeveral bool) error {
 	if len(services) == 0 {
 		services = Services()
 	}
@@ -38,6 +39,9 @@ func Choose(h *host.Host, services []string) error {
 	}
 	if write {
 		services = append(slices.Clone(services), Logrotate)
+	}
+	if oneOfSeveral {
+		services = append(slices.Clone(services), Role)
 	}
 	if err := h.Directory(filepath.Dir(chosenDir), 0o755, host.Owner{}); err != nil {
 		return err
@@ -59,11 +63,23 @@ func Choose(h *host.Host, services []string) error {
 		}
 	}
 	for _, service := range services {
-		if err := h.Disk.Symlink(filepath.Join(installedDir, service+extension), h.Path(filepath.Join(chosenDir, service+extension))); err != nil {
+		if err := choose(h, service, oneOfSeveral && slices.Contains(LeaderOnly(), service)); err != nil {
 			return fmt.Errorf("choose service %s: %w", service, err)
 		}
 	}
 	return nil
+}
+
+func choose(h *host.Host, service string, later bool) error {
+	installed, chosen := filepath.Join(installedDir, service+extension), filepath.Join(chosenDir, service+extension)
+	if !later {
+		return h.Disk.Symlink(installed, h.Path(chosen))
+	}
+	content, err := h.ReadFile(installed)
+	if err != nil {
+		return err
+	}
+	return h.WriteFile(chosen, append(content, "autostart=false\n"...), 0o644, host.Owner{})
 }
 
 // writeLogs tells whether one of the services writes a log file.
@@ -88,7 +104,7 @@ func Chosen(h *host.Host) ([]string, error) {
 	}
 	var services []string
 	for _, entry := range entries {
-		if name, ok := strings.CutSuffix(entry.Name(), extension); ok && (slices.Contains(Services(), name) || name == Logrotate) {
+		if name, ok := strings.CutSuffix(entry.Name(), extension); ok && (slices.Contains(Services(), name) || name == Logrotate || name == Role) {
 			services = append(services, name)
 		}
 	}

@@ -3,6 +3,8 @@ package supervisord
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -29,8 +31,14 @@ const Oned = "oned"
 // HasOned tells whether oned is among services; none chosen are all.
 func HasOned(services []string) bool { return len(services) == 0 || slices.Contains(services, Oned) }
 
-// Call calls a method of supervisord without parameters.
-func Call(ctx context.Context, h *host.Host, method string) (xmlrpc.Value, error) {
+// LeaderOnly are services that only the leader of several front-ends runs: each works by itself on what all front-ends have.
+func LeaderOnly() []string { return []string{"hem", "oneflow", "onegate", "showback"} }
+
+// Role is the service that tells the leader of several front-ends from the others. It runs beside oned, without being chosen.
+const Role = "role"
+
+// Call calls a method of supervisord.
+func Call(ctx context.Context, h *host.Host, method string, params ...xmlrpc.Value) (xmlrpc.Value, error) {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -38,7 +46,40 @@ func Call(ctx context.Context, h *host.Host, method string) (xmlrpc.Value, error
 			return dialer.DialContext(ctx, "unix", h.Path(socket))
 		},
 	}}
-	return xmlrpc.Call(ctx, client, "http://supervisord/RPC2", method)
+	return xmlrpc.Call(ctx, client, "http://supervisord/RPC2", method, params...)
+}
+
+// Faults of supervisord that say that there is nothing to do.
+const (
+	alreadyStarted = "60"
+	notRunning     = "70"
+)
+
+// Start starts a service. It is no error if it runs already, but one if it is still about to stop: supervisord does nothing then, and says that
+// all is well.
+func Start(ctx context.Context, h *host.Host, service string) error {
+	if err := change(ctx, h, "supervisor.startProcess", service, alreadyStarted); err != nil {
+		return err
+	}
+	info, err := Call(ctx, h, "supervisor.getProcessInfo", xmlrpc.Text(service))
+	if state := info.Member("statename").Text(); err == nil && (state == "STOPPING" || state == "STOPPED") {
+		err = fmt.Errorf("%s is %s", service, state)
+	}
+	return err
+}
+
+// Stop stops a service. It is no error if it does not run.
+func Stop(ctx context.Context, h *host.Host, service string) error {
+	return change(ctx, h, "supervisor.stopProcess", service, notRunning)
+}
+
+// change does not wait for the service.
+func change(ctx context.Context, h *host.Host, method, service, done string) error {
+	_, err := Call(ctx, h, method, xmlrpc.Text(service), xmlrpc.Bool(false))
+	if fault, ok := errors.AsType[*xmlrpc.Fault](err); ok && fault.Code == done {
+		return nil
+	}
+	return err
 }
 
 // GivenUp is a service that supervisord has tried to start as often as it is told to.

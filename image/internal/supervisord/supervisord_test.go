@@ -49,7 +49,7 @@ func TestServices(t *testing.T) {
 	for _, file := range files {
 		names = append(names, strings.TrimSuffix(filepath.Base(file), ".conf"))
 	}
-	if want := all(); !slices.Equal(names, want) {
+	if want := slices.Sorted(slices.Values(append(all(), supervisord.Role))); !slices.Equal(names, want) {
 		t.Errorf("there are files for %q, and the list is %q", names, want)
 	}
 }
@@ -70,7 +70,7 @@ func TestChoose(t *testing.T) {
 		{[]string{"sshd"}, []string{"sshd"}, 15 * time.Second},
 	} {
 		for range 2 {
-			if err := supervisord.Choose(h, c.services); err != nil {
+			if err := supervisord.Choose(h, c.services, false); err != nil {
 				t.Fatal(err)
 			}
 			if supervisord.StopDeclared(h) {
@@ -88,6 +88,7 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%q: stopping takes %s, %v, want %s", c.services, stop, err, c.stop)
 		}
 	}
+	checkOneOfSeveral(t, h)
 	if err := os.WriteFile(h.Path(installed+"/sshd.conf"), []byte("[program:sshd]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -96,10 +97,30 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// checkOneOfSeveral chooses services of a front-end that may not lead: what the leader runs waits for it.
+func checkOneOfSeveral(t *testing.T, h *host.Host) {
+	t.Helper()
+	if err := supervisord.Choose(h, []string{"oned", "oneflow", "fireedge"}, true); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := supervisord.Chosen(h); err != nil || !slices.Equal(got, []string{"fireedge", "logrotate", "oned", "oneflow", "role"}) {
+		t.Errorf("chosen %q, %v", got, err)
+	}
+	for service, waits := range map[string]bool{"oneflow": true, "oned": false, "fireedge": false, "role": false} {
+		content, err := h.ReadFile("/run/one-container/services/" + service + ".conf")
+		if err != nil || strings.Contains(string(content), "\nautostart=false\n") != waits {
+			t.Errorf("%s, %v, want autostart=false in it: %t\n%s", service, err, waits, content)
+		}
+	}
+	if err := supervisord.Choose(h, []string{"sshd"}, false); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestStopTime compares what all services may take with what people are told to grant.
 func TestStopTime(t *testing.T) {
 	h := machine(t)
-	if err := supervisord.Choose(h, nil); err != nil {
+	if err := supervisord.Choose(h, nil, false); err != nil {
 		t.Fatal(err)
 	}
 	stop, err := supervisord.StopTime(h)

@@ -51,6 +51,15 @@ func Number(n int) Value {
 	return Value{Int: &text}
 }
 
+// Bool makes a boolean.
+func Bool(b bool) Value {
+	text := "0"
+	if b {
+		text = "1"
+	}
+	return Value{Boolean: &text}
+}
+
 // Text is a value as text, whatever its type.
 func (v Value) Text() string {
 	for _, field := range []*string{v.String, v.Int, v.Integer, v.Boolean} {

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"opennebula-kube/image/internal/frontends"
+	"opennebula-kube/image/internal/host"
+	"opennebula-kube/image/internal/oned"
+	"opennebula-kube/image/internal/supervisord"
+)
+
+// askLimit is how long oned may take to tell what it is.
+const askLimit = time.Second
+
+// keepRole does what the leader of several front-ends has to do, for as long as it is that, until ctx is done.
+func keepRole(ctx context.Context) error {
+	h := host.System(func(format string, args ...any) { fmt.Printf(format+"\n", args...) })
+	zone, err := frontends.Read(h)
+	if err != nil {
+		return err
+	}
+	if len(zone.Endpoints) == 0 {
+		return errors.New("role: this front-end is alone: OPENNEBULA_HA_SERVERS was not set when the container was started")
+	}
+	chosen, err := supervisord.Chosen(h)
+	if err != nil {
+		return err
+	}
+	k := frontends.Keeper{
+		Zone: zone, Now: h.Now, Sleep: h.Sleep, Log: h.Log,
+		Status:   func(ctx context.Context) (oned.Status, error) { return status(ctx, h, oned.Endpoint("localhost")) },
+		Newest:   func(ctx context.Context) int { return newestTerm(ctx, h, zone) },
+		Services: func(ctx context.Context, run bool) error { return leaderServices(ctx, h, chosen, run) },
+	}
+	if zone.PodLabel != "" {
+		pods, err := frontends.NewPods(h, zone.PodLabel, os.Getenv)
+		if err != nil {
+			return fmt.Errorf("role: %w", err)
+		}
+		k.Label = func(ctx context.Context, server int, role string) error {
+			pod, err := frontends.PodOf(zone.Endpoints[server])
+			if err != nil {
+				return err
+			}
+			return pods.Label(ctx, pod, role)
+		}
+	}
+	k.Run(ctx)
+	return nil
+}
+
+func status(ctx context.Context, h *host.Host, url string) (oned.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	session, err := h.ReadFile("/var/lib/one/.one/one_auth")
+	if err != nil {
+		return oned.Status{}, err
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	return oned.Client{HTTP: client, URL: url, Session: strings.TrimSpace(string(session))}.Status(ctx)
+}
+
+// newestTerm is the latest in which another front-end leads.
+func newestTerm(ctx context.Context, h *host.Host, zone frontends.Zone) int {
+	terms := make(chan int, len(zone.Endpoints))
+	for i, url := range zone.Endpoints {
+		go func() {
+			s, err := status(ctx, h, url)
+			if i == zone.Self || err != nil || s.State != oned.Leader {
+				s.Term = 0
+			}
+			terms <- s.Term
+		}()
+	}
+	newest := 0
+	for range zone.Endpoints {
+		newest = max(newest, <-terms)
+	}
+	return newest
+}
+
+// leaderServices starts those services that only the leader runs, or stops them.
+func leaderServices(ctx context.Context, h *host.Host, chosen []string, run bool) error {
+	change := supervisord.Stop
+	if run {
+		change = supervisord.Start
+	}
+	var errs []error
+	for _, service := range supervisord.LeaderOnly() {
+		if slices.Contains(chosen, service) {
+			errs = append(errs, change(ctx, h, service))
+		}
+	}
+	return errors.Join(errs...)
+}

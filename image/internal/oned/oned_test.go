@@ -1,0 +1,101 @@
+package oned_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"opennebula-kube/image/internal/oned"
+	"opennebula-kube/image/internal/xmlrpc"
+)
+
+// client calls a server that always answers the same.
+func client(t *testing.T, values string, asked *string) oned.Client {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		*asked = string(body)
+		_, _ = io.WriteString(w, "<methodResponse><params><param><value><array><data>"+values+"</data></array></value></param></params></methodResponse>")
+	}))
+	t.Cleanup(server.Close)
+	return oned.Client{HTTP: server.Client(), URL: server.URL, Session: "oneadmin:x"}
+}
+
+func answer(success, text string) string {
+	return "<value><boolean>" + success + "</boolean></value><value><string>" + strings.ReplaceAll(text, "<", "&lt;") + "</string></value>"
+}
+
+func TestCall(t *testing.T) {
+	var asked string
+	if got, err := client(t, answer("1", "7.2.0"), &asked).Call(t.Context(), "one.user.info", xmlrpc.Number(4)); got != "7.2.0" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if want := "<value><string>oneadmin:x</string></value></param><param><value><i4>4</i4></value>"; !strings.Contains(asked, want) {
+		t.Errorf("asked %q, want %q in it", asked, want)
+	}
+	_, err := client(t, answer("0", "no such user"), &asked).Call(t.Context(), "one.user.info")
+	if refused, ok := errors.AsType[*oned.RefusedError](err); !ok || refused.Reason != "no such user" {
+		t.Errorf("error %v, want that oned refuses", err)
+	}
+	if _, err := client(t, "", &asked).Call(t.Context(), "one.user.info"); err == nil || !strings.Contains(err.Error(), "0 values") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	var asked string
+	if got, err := client(t, answer("1", "<RAFT><STATE>2</STATE><TERM>7</TERM></RAFT>"), &asked).Status(t.Context()); got.Term != 7 || err != nil {
+		t.Errorf("%v, %v, want term 7", got, err)
+	}
+	for _, c := range []struct {
+		status, wantErr string
+		want            oned.State
+	}{
+		{"<RAFT><SERVER_ID>-1</SERVER_ID><STATE>0</STATE></RAFT>", "", oned.Solo},
+		{"<RAFT><STATE>1</STATE><TERM>4</TERM></RAFT>", "", oned.Candidate},
+		{"<RAFT><STATE>2</STATE></RAFT>", "", oned.Follower},
+		{"<RAFT><STATE>3</STATE></RAFT>", "", oned.Leader},
+		{"<RAFT><STATE>4</STATE></RAFT>", `its state is "4"`, oned.Solo},
+		{"<RAFT></RAFT>", `its state is ""`, oned.Solo},
+		{"<RAFT>", "read what oned", oned.Solo},
+	} {
+		var asked string
+		got, err := client(t, answer("1", c.status), &asked).Status(t.Context())
+		if got.State != c.want || (err != nil) != (c.wantErr != "") || err != nil && !strings.Contains(err.Error(), c.wantErr) {
+			t.Errorf("%s: %v, %v", c.status, got, err)
+		}
+	}
+}
+
+func TestZoneServers(t *testing.T) {
+	const document = `<ZONE><ID>0</ID><NAME>OpenNebula</NAME><TEMPLATE><ENDPOINT><![CDATA[http://localhost:2633/RPC2]]></ENDPOINT></TEMPLATE><SERVER_POOL>
+		<SERVER><ENDPOINT><![CDATA[http://one-0:2633/RPC2]]></ENDPOINT><ID><![CDATA[0]]></ID><NAME><![CDATA[one-0]]></NAME></SERVER>
+		<SERVER><ENDPOINT><![CDATA[http://one-1:2633/RPC2]]></ENDPOINT><ID><![CDATA[3]]></ID><NAME><![CDATA[one-1]]></NAME></SERVER></SERVER_POOL></ZONE>`
+	got, err := oned.ZoneServers(document)
+	want := []oned.Server{{0, "http://one-0:2633/RPC2"}, {3, "http://one-1:2633/RPC2"}}
+	if err != nil || !cmp.Equal(got, want) {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+	if got, err := oned.ZoneServers("<ZONE><SERVER_POOL/></ZONE>"); len(got) != 0 || err != nil {
+		t.Errorf("without servers: %v, %v", got, err)
+	}
+	if _, err := oned.ZoneServers("<ZONE>"); err == nil {
+		t.Error("half a document is no error")
+	}
+}
+
+func TestEndpoint(t *testing.T) {
+	for name, want := range map[string]string{"one-0.one": "http://one-0.one:2633/RPC2", "fd00::1": "http://[fd00::1]:2633/RPC2"} {
+		if got := oned.Endpoint(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
