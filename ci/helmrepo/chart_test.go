@@ -73,7 +73,7 @@ func TestChartPackagedForRelease(t *testing.T) {
 		if strings.Contains(set, "2634") != grpc || strings.Contains(services, "2634") != grpc {
 			t.Errorf("%s: want gRPC %t", version, grpc)
 		}
-		if database := files["opennebula/charts/mariadb/templates/statefulset.yaml"]; !strings.Contains(database, "library/mariadb:10.11.") {
+		if database := files["opennebula/templates/mariadb/statefulset.yaml"]; !strings.Contains(database, "library/mariadb:10.11.") {
 			t.Errorf("%s: there is no MariaDB:\n%s", version, database)
 		}
 	}
@@ -88,6 +88,7 @@ func TestChartExamples(t *testing.T) {
 		template, in string
 	}{
 		{"external-database.yaml", nil, "statefulset.yaml", `value: "db.example.org"`},
+		{"high-availability.yaml", nil, "services.yaml", "opennebula.io/role: leader"},
 		{"gateway-api.yaml", nil, "httproute.yaml", "sectionName: https"},
 		{"argocd.yaml", []string{"spec", "source", "helm", "valuesObject"}, "statefulset.yaml", "secretName: one-mariadb-auth"},
 	} {
@@ -109,7 +110,7 @@ func TestChartExamples(t *testing.T) {
 		})
 	}
 	files, err := filepath.Glob(filepath.Join(chartDir, "examples/*"))
-	if err != nil || len(files) != 3 {
+	if err != nil || len(files) != 4 {
 		t.Errorf("want each of the examples tested: %q, %v", files, err)
 	}
 }

@@ -3,9 +3,12 @@
 package install_test
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -18,20 +21,21 @@ func testExternalDatabase(t *testing.T, c *cluster) {
 	server := func(command, chart string) {
 		t.Helper()
 		out, err := c.helm(t, r.namespace, command, "db", chart, "--create-namespace", "--wait", "--timeout", "5m",
-			"--set", "image.registry="+c.mariadb.Registry, "--set", "image.tag="+c.mariadb.Tag, "--set", "image.digest="+c.mariadb.Digest,
-			"--set", "auth.username=cloud", "--set", "auth.database=front_end", "--set", "networkPolicy.enabled=false",
-			"--set", "primary.resources.requests.memory=128Mi", "--set", "primary.resources.requests.cpu=50m")
+			"--set", "mariadb.image.registry="+c.mariadb.Registry, "--set", "mariadb.image.tag="+c.mariadb.Tag,
+			"--set", "mariadb.image.digest="+c.mariadb.Digest, "--set", "mariadb.auth.username=cloud", "--set", "mariadb.auth.database=front_end",
+			"--set", "mariadb.networkPolicy.enabled=false", "--set", "mariadb.primary.resources.requests.memory=128Mi",
+			"--set", "mariadb.primary.resources.requests.cpu=50m")
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
-	server("install", filepath.Join(earlier.dir, "charts/mariadb"))
+	server("install", serverChart(t, earlier.dir))
 	r.helm("install", earlier.archive, "--set", "image.tag="+older)
 	r.helm("test")
 	r.create("kept")
 	before, password := r.identity(), r.secret("db-mariadb", "mariadb-password")
 
-	server("upgrade", filepath.Join(chart, "charts/mariadb"))
+	server("upgrade", serverChart(t, chart))
 	if r.secret("db-mariadb", "mariadb-password") != password {
 		t.Error("after an upgrade of its chart the database has another password")
 	}
@@ -39,6 +43,28 @@ func testExternalDatabase(t *testing.T, c *cluster) {
 	r.wantIdentity("the upgrade", before)
 	r.wantUser("the upgrade", "kept")
 	r.helm("test")
+}
+
+// serverChart makes a chart that installs MariaDB's chart, a library, by itself, and returns its directory.
+func serverChart(t *testing.T, chart string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "charts/mariadb"), os.DirFS(filepath.Join(chart, "charts/mariadb"))); err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, name := range []string{"secret", "service", "serviceaccount", "statefulset"} {
+		fmt.Fprintf(&all, "{{ include \"mariadb.%s\" .Subcharts.mariadb }}\n---\n", name)
+	}
+	for name, content := range map[string]string{
+		"Chart.yaml": "apiVersion: v2\nname: db\nversion: 1.0.0\n", "templates/mariadb.yaml": all.String(),
+	} {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o750), os.WriteFile(file, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 // chartCopy is a chart of an earlier version.

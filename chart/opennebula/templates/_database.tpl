@@ -13,7 +13,12 @@ sqlite
 {{- define "opennebula.database" -}}
 {{- $kind := include "opennebula.databaseKind" . }}
 {{- if eq $kind "mariadb" }}
+{{- if include "opennebula.several" . }}
+# In the same pod.
+host: "127.0.0.1"
+{{- else }}
 host: {{ include "mariadb.fullname" .Subcharts.mariadb | quote }}
+{{- end }}
 port: 3306
 user: {{ .Values.mariadb.auth.username | quote }}
 name: {{ .Values.mariadb.auth.database | quote }}
@@ -31,14 +36,12 @@ key: {{ ternary .existingSecretPasswordKey "password" (ne .existingSecret "") | 
 {{- end }}
 {{- end }}
 
-{{/* The settings of the image for the database. */}}
+{{/* The settings of the image for the database, but for its host. */}}
 {{- define "opennebula.databaseEnv" -}}
 {{- $database := include "opennebula.database" . | fromYaml }}
 {{- if $database -}}
 - name: OPENNEBULA_DB_BACKEND
   value: mysql
-- name: OPENNEBULA_DB_HOST
-  value: {{ $database.host | quote }}
 - name: OPENNEBULA_DB_PORT_NUMBER
   value: {{ $database.port | quote }}
 - name: OPENNEBULA_DB_USER

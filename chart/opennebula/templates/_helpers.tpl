@@ -111,14 +111,24 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* What pods of this chart call whatever else they may: DNS, and MariaDB of its chart. */}}
+{{/* What pods of this chart call whatever else they may: DNS, MariaDB of its chart, and other front-ends. */}}
 {{- define "opennebula.ownEgress" -}}
 - ports:
     - port: 53
       protocol: UDP
     - port: 53
       protocol: TCP
-{{- if .Values.mariadb.enabled }}
+{{- if include "opennebula.several" . }}
+- to:
+    - podSelector:
+        matchLabels:
+          {{- include "opennebula.selectorLabels" . | nindent 10 }}
+  ports:
+    - port: 2633
+      protocol: TCP
+    - port: 3306
+      protocol: TCP
+{{- else if .Values.mariadb.enabled }}
 - to:
     - podSelector:
         matchLabels:

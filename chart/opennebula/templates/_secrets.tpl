@@ -11,11 +11,11 @@ password
 {{- end }}
 {{- end }}
 
-{{/* Empty when the image is to make the keys itself. */}}
+{{/* Empty when the image is to make the keys itself: several front-ends need the same. */}}
 {{- define "opennebula.sshSecret" -}}
 {{- if .Values.auth.ssh.existingSecret }}
 {{- .Values.auth.ssh.existingSecret }}
-{{- else if or .Values.auth.ssh.privateKey .Values.auth.ssh.knownHosts }}
+{{- else if or .Values.auth.ssh.privateKey .Values.auth.ssh.knownHosts (include "opennebula.several" .) }}
 {{- printf "%s-ssh" (include "opennebula.fullname" .) }}
 {{- end }}
 {{- end }}
@@ -31,7 +31,7 @@ private-key: {{ . | quote }}
 known-hosts: {{ . | quote }}
 {{- end }}
 {{- else }}
-{{- if .privateKey }}
+{{- if or .privateKey (include "opennebula.several" $) }}
 private-key: ssh-privatekey
 {{- end }}
 {{- if .knownHosts }}
@@ -39,6 +39,14 @@ known-hosts: known_hosts
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/*
+What a Secret that is there has under a key, in base64, so that upgrades keep it, or else a new value. Takes the root context, the name of
+the Secret, the key, and the new value.
+*/}}
+{{- define "opennebula.kept" -}}
+{{- dig "data" (index . 2) "" (lookup "v1" "Secret" (index . 0).Release.Namespace (index . 1)) | default (index . 3) }}
 {{- end }}
 
 {{/*

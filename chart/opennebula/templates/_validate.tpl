@@ -1,9 +1,7 @@
 {{/* Refuses values that contradict each other or what is installed, all of them at once. What is wrong by itself, the schema refuses. */}}
 {{- define "opennebula.validate" -}}
 {{- $wrong := list }}
-{{- if ne (int .Values.replicas) 1 }}
-{{- $wrong = append $wrong (printf "replicas is %d: this chart runs one front-end; several need OpenNebula's high availability to be set up between them, which it does not do yet: set replicas to 1" (int .Values.replicas)) }}
-{{- end }}
+{{- $wrong = concat $wrong (include "opennebula.validateHA" . | fromJsonArray) }}
 {{- if and .Values.mariadb.enabled .Values.externalDatabase.host }}
 {{- $wrong = append $wrong (printf "mariadb.enabled is true and externalDatabase.host is %q: OpenNebula has one database; set mariadb.enabled to false to use the external one, or leave externalDatabase.host empty" .Values.externalDatabase.host) }}
 {{- end }}
@@ -70,6 +68,53 @@
 {{- if $wrong }}
 {{- fail (printf "\n- %s" (join "\n- " $wrong)) }}
 {{- end }}
+{{- end }}
+
+{{/* What is wrong with several front-ends, as a list in JSON. */}}
+{{- define "opennebula.validateHA" -}}
+{{- $wrong := list }}
+{{- $name := include "opennebula.fullname" . }}
+{{- $installed := lookup "apps/v1" "StatefulSet" .Release.Namespace $name }}
+{{- $hasSeveral := false }}
+{{- range dig "spec" "template" "spec" "initContainers" list $installed }}
+{{- $hasSeveral = or $hasSeveral (eq .name "mariadb") }}
+{{- end }}
+{{- if include "opennebula.several" . }}
+{{- $replicas := int .Values.replicas }}
+{{- range $value, $set := dict "persistence.existingClaim" .Values.persistence.existingClaim "mariadb.primary.persistence.existingClaim" .Values.mariadb.primary.persistence.existingClaim }}
+{{- if $set }}
+{{- $wrong = append $wrong (printf "replicas is %d and %s is %q: each front-end has a volume of its own; leave the claim empty" $replicas $value $set) }}
+{{- end }}
+{{- end }}
+{{- range $value, $enabled := dict "persistence.enabled" .Values.persistence.enabled "mariadb.primary.persistence.enabled" .Values.mariadb.primary.persistence.enabled }}
+{{- if not $enabled }}
+{{- $wrong = append $wrong (printf "replicas is %d and %s is false: all would be lost whenever all front-ends are stopped, as for an upgrade; set it to true" $replicas $value) }}
+{{- end }}
+{{- end }}
+{{- if eq .Values.persistence.retentionPolicy.whenScaled "Delete" }}
+{{- $wrong = append $wrong (printf "replicas is %d and persistence.retentionPolicy.whenScaled is Delete: all would be lost when all front-ends are stopped by scaling, as for an upgrade; set it to Retain" $replicas) }}
+{{- end }}
+{{- if not (or .Values.serviceAccount.create .Values.serviceAccount.name) }}
+{{- $wrong = append $wrong (printf "replicas is %d, serviceAccount.create is false, and serviceAccount.name is empty: the front-ends' account may change their pods, which that of all pods should not; name one" $replicas) }}
+{{- end }}
+{{- if .Values.hostname }}
+{{- $wrong = append $wrong (printf "replicas is %d and hostname is %q: each front-end has a name of its own; leave hostname empty" $replicas .Values.hostname) }}
+{{- end }}
+{{- if and .Values.auth.ssh.existingSecret (not .Values.auth.ssh.existingSecretPrivateKeyKey) }}
+{{- $wrong = append $wrong (printf "replicas is %d and auth.ssh.existingSecretPrivateKeyKey is empty: all front-ends log in to hypervisors with the same key; put one into Secret %s and name it" $replicas .Values.auth.ssh.existingSecret) }}
+{{- end }}
+{{- with .Values.backup.persistence }}
+{{- if and $.Values.restore.enabled .enabled (not .existingClaim) (not (has "ReadWriteMany" .accessModes)) }}
+{{- $wrong = append $wrong (printf "replicas is %d, restore.enabled is true, and backup.persistence.accessModes is without ReadWriteMany: all front-ends mount that volume, on nodes of their own; set it to ReadWriteMany, or have the backups in object storage" $replicas) }}
+{{- end }}
+{{- end }}
+{{- if and $installed (not $hasSeveral) }}
+{{- $wrong = append $wrong (printf "replicas is %d, and StatefulSet %s was made with replicas 1, which Kubernetes does not let be changed into several front-ends: make a backup and restore it in a new release" $replicas $name) }}
+{{- end }}
+{{- else if $hasSeveral }}
+{{- $wrong = append $wrong (printf "replicas is 1, and StatefulSet %s was made with several front-ends, whose databases the release would lose: leave replicas as it was, or make a backup and restore it in a new release" $name) }}
+{{- end }}
+{{- toJson $wrong }}
 {{- end }}
 
 {{/* What is wrong with backup and restore, as a list in JSON. */}}

@@ -1,3 +1,4 @@
+{{- define "mariadb.secret" -}}
 {{- if not .Values.auth.existingSecret }}
 apiVersion: v1
 kind: Secret
@@ -14,4 +15,5 @@ data:
   mariadb-root-password: {{ include "mariadb.password" (list . "mariadb-root-password" "mariadb.auth.rootPassword" .Values.auth.rootPassword) | quote }}
 {{- else if or .Values.auth.password .Values.auth.rootPassword }}
 {{- fail (printf "mariadb.auth.existingSecret is %q, and mariadb.auth.password or mariadb.auth.rootPassword is set as well: remove the passwords, for the Secret has them" .Values.auth.existingSecret) }}
+{{- end }}
 {{- end }}

@@ -1,3 +1,4 @@
+{{- define "mariadb.configmap" -}}
 {{- if .Values.primary.configuration }}
 apiVersion: v1
 kind: ConfigMap
@@ -11,4 +12,5 @@ metadata:
 data:
   custom.cnf: |
     {{- .Values.primary.configuration | nindent 4 }}
+{{- end }}
 {{- end }}

@@ -1,3 +1,4 @@
+{{- define "mariadb.service" -}}
 apiVersion: v1
 kind: Service
 metadata:
@@ -38,3 +39,4 @@ spec:
       port: 3306
       targetPort: mysql
       protocol: TCP
+{{- end }}

@@ -1,3 +1,4 @@
+{{- define "mariadb.serviceaccount" -}}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
@@ -9,3 +10,4 @@ metadata:
   {{- end }}
 # Nothing in the pod talks to Kubernetes.
 automountServiceAccountToken: false
+{{- end }}
