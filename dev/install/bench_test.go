@@ -15,8 +15,8 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BenchmarkInstall measures the chart with its own values, on a node that has the images: from `helm install` to ready, and an upgrade of OpenNebula
-// with the time for which its API does not answer.
+// BenchmarkInstall measures the chart with its own values, on a node that has the images: from `helm install` to ready, an upgrade of OpenNebula
+// with the time for which its API does not answer, and, with three front-ends, the time from the leader's death to the next answer to a write.
 func BenchmarkInstall(b *testing.B) {
 	c := newCluster(b)
 	var names int
@@ -61,6 +61,26 @@ func BenchmarkInstall(b *testing.B) {
 		}
 		inSeconds(b)
 		b.ReportMetric(down.Seconds()/float64(b.N), "s-down")
+	})
+	b.Run("Leader", func(b *testing.B) {
+		r := fresh(b)
+		r.values = append(r.values, append(frugal(), "replicas=3")...)
+		r.install(older)
+		var down time.Duration
+		for b.Loop() {
+			leader := r.leader()
+			w := r.write()
+			w.await("there is a leader", 1)
+			r.kill(leader)
+			r.leaderOtherThan(leader)
+			w.await("the leader is killed", 1)
+			w.stop()
+			down += w.longest
+			r.ready(leader)
+		}
+		b.ReportMetric(down.Seconds()/float64(b.N), "s-down")
+		b.ReportMetric(0, "ns/op")
+		r.remove()
 	})
 }
 
