@@ -89,7 +89,7 @@ type server struct {
 	describe helmchart.Cluster
 }
 
-// newServer gives the API server what a cluster for the chart has beside Kubernetes: HTTPRoute, and a namespace that warns of what Pod Security's
+// newServer gives the API server what a cluster for the chart has beside Kubernetes: HTTPRoute, ServiceMonitor, and a namespace that warns of what Pod Security's
 // level baseline does not let in.
 func newServer(t *testing.T, config *rest.Config) *server {
 	t.Helper()
@@ -114,7 +114,15 @@ func newServer(t *testing.T, config *rest.Config) *server {
 	}}, meta.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	file, err := kubeschema.HTTPRoute(t.Context())
+	s.define(t, kubeschema.HTTPRoute, "gateway.networking.k8s.io/v1", "HTTPRoute", map[string]any{})
+	s.define(t, kubeschema.ServiceMonitor, "monitoring.coreos.com/v1", "ServiceMonitor", map[string]any{"selector": map[string]any{}, "endpoints": []any{}})
+	return s
+}
+
+// define gives the server a custom resource definition, and waits until it takes an object of that kind.
+func (s *server) define(t *testing.T, find func(context.Context) (string, error), version, kind string, spec map[string]any) {
+	t.Helper()
+	file, err := find(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,22 +136,15 @@ func newServer(t *testing.T, config *rest.Config) *server {
 			t.Fatal(err)
 		}
 	}
-	s.awaitKind(t, "gateway.networking.k8s.io", "HTTPRoute")
-	return s
-}
-
-// awaitKind waits until the server has a kind of a definition that it was given.
-func (s *server) awaitKind(t *testing.T, group, kind string) {
-	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	for {
 		object := &unstructured.Unstructured{}
-		object.SetAPIVersion(group + "/v1")
+		object.SetAPIVersion(version)
 		object.SetKind(kind)
 		object.SetNamespace("cloud")
 		object.SetName("probe")
-		object.Object["spec"] = map[string]any{}
+		object.Object["spec"] = spec
 		err := s.apply(ctx, object, meta.DryRunAll)
 		if err == nil {
 			return

@@ -60,6 +60,12 @@
 {{- if and .Values.persistence.existingClaim (not .Values.persistence.enabled) }}
 {{- $wrong = append $wrong (printf "persistence.existingClaim is %q and persistence.enabled is false: set it to true, or remove the claim" .Values.persistence.existingClaim) }}
 {{- end }}
+{{- if and .Values.metrics.enabled (not .Values.extraContainers) }}
+{{- $wrong = append $wrong "metrics.enabled is true and extraContainers is empty: the image has no exporter; add a container that is one, or set metrics.enabled to false" }}
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.enabled) }}
+{{- $wrong = append $wrong "metrics.serviceMonitor.enabled is true and metrics.enabled is false: there is nothing to scrape; set both to the same" }}
+{{- end }}
 {{- $wrong = concat $wrong (include "opennebula.validateBackup" . | fromJsonArray) }}
 {{- $installed := dig "spec" "serviceName" "" (lookup "apps/v1" "StatefulSet" .Release.Namespace (include "opennebula.fullname" .)) }}
 {{- if and $installed (ne $installed (include "opennebula.headless" .)) }}

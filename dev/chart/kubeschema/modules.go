@@ -15,22 +15,35 @@ const (
 	Newest = "k8s.io/kubernetes@v1.37.2"
 )
 
-const gatewayAPI = "sigs.k8s.io/gateway-api@v1.6.3"
+// Modules that have custom resource definitions which the chart uses.
+const (
+	gatewayAPI         = "sigs.k8s.io/gateway-api@v1.6.3"
+	prometheusOperator = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+)
 
-// extensions are modules that have custom resource definitions which the chart uses, and where in them these are.
+// extensions are these modules, and where in them the definitions are.
 var extensions = map[string]string{
-	gatewayAPI: "config/crd/standard/*.yaml",
-	"github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/*.yaml",
+	gatewayAPI:         "config/crd/standard/*.yaml",
+	prometheusOperator: "example/prometheus-operator-crd/*.yaml",
 }
 
 // HTTPRoute returns the path of the file with the custom resource definition of HTTPRoute.
 func HTTPRoute(ctx context.Context) (string, error) {
-	files, err := moduleFiles(ctx, gatewayAPI, "config/crd/standard/*_httproutes.yaml")
+	return moduleFile(ctx, gatewayAPI, "config/crd/standard/*_httproutes.yaml")
+}
+
+// ServiceMonitor returns the path of the file with the custom resource definition of ServiceMonitor.
+func ServiceMonitor(ctx context.Context) (string, error) {
+	return moduleFile(ctx, prometheusOperator, "example/prometheus-operator-crd/*_servicemonitors.yaml")
+}
+
+func moduleFile(ctx context.Context, module, pattern string) (string, error) {
+	files, err := moduleFiles(ctx, module, pattern)
 	if err != nil {
 		return "", err
 	}
 	if len(files) != 1 {
-		return "", fmt.Errorf("module %s has %d files for HTTPRoute, want one", gatewayAPI, len(files))
+		return "", fmt.Errorf("module %s has %d files %s, want one", module, len(files), pattern)
 	}
 	return files[0], nil
 }
