@@ -4,11 +4,7 @@ package install_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -119,15 +115,7 @@ type availability struct {
 // watch calls the API through its Service until ctx has ended and it answers.
 func (r *release) watch(ctx context.Context) <-chan availability {
 	r.t.Helper()
-	service, err := r.client.CoreV1().Services(r.namespace).Get(ctx, name, meta.GetOptions{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	// A connection of its own for each call, as it leads to the pod that was there when it was made.
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DialContext: r.DialContext, DisableKeepAlives: true}}
-	url := fmt.Sprintf("http://%s:2633/RPC2", service.Spec.ClusterIP)
-	body := fmt.Sprintf("<?xml version='1.0'?><methodCall><methodName>one.user.info</methodName><params>"+
-		"<param><value><string>oneadmin:%s</string></value></param><param><value><i4>-1</i4></value></param></params></methodCall>", r.password())
+	one := r.api(time.Second)
 	result := make(chan availability, 1)
 	until, cancel := context.WithTimeout(r.t.Context(), limit)
 	go func() {
@@ -139,7 +127,7 @@ func (r *release) watch(ctx context.Context) <-chan availability {
 		for ; !a.ended && until.Err() == nil; <-every.C {
 			// A Service leads to a pod some time after that is ready.
 			last := ctx.Err() != nil
-			if err := call(until, client, url, body); err != nil {
+			if err := one.call(until, "one.user.info", "<i4>-1</i4>"); err != nil {
 				a.last = err
 				continue
 			}
@@ -152,22 +140,4 @@ func (r *release) watch(ctx context.Context) <-chan availability {
 		result <- a
 	}()
 	return result
-}
-
-func call(ctx context.Context, client *http.Client, url, body string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "text/xml")
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	said, err := io.ReadAll(response.Body)
-	if err == nil && !strings.Contains(string(said), "<boolean>1</boolean>") {
-		err = errors.New(string(said))
-	}
-	return err
 }

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -196,8 +194,7 @@ func (r *release) wantSameDatabases(after string) {
 	r.until("after "+after+" all databases are the same", func(ctx context.Context) error {
 		var first string
 		for i, pod := range r.pods() {
-			dump, err := r.tryExec(ctx, pod, "mariadb", "bash", "-euc", `export MYSQL_PWD=$(cat /run/secrets/mariadb/mariadb-root-password)
-				mariadb --user=root --batch --skip-column-names --execute="SELECT body FROM user_pool ORDER BY oid; SELECT body FROM zone_pool; SELECT MAX(log_index) FROM logdb" opennebula`)
+			dump, err := r.query(ctx, pod, "SELECT body FROM user_pool ORDER BY oid; SELECT body FROM zone_pool; SELECT MAX(log_index) FROM logdb")
 			if err != nil {
 				return err
 			}
@@ -209,6 +206,12 @@ func (r *release) wantSameDatabases(after string) {
 		}
 		return nil
 	})
+}
+
+// query asks the database in a front-end's pod.
+func (r *release) query(ctx context.Context, pod, statements string) (string, error) {
+	return r.tryExec(ctx, pod, "mariadb", "bash", "-euc", `export MYSQL_PWD=$(cat /run/secrets/mariadb/mariadb-root-password)
+		mariadb --user=root --batch --skip-column-names --execute="$0" opennebula`, statements)
 }
 
 // writer makes users, one after the other, through the API's Service.
@@ -225,20 +228,15 @@ type writer struct {
 
 func (r *release) write() *writer {
 	r.t.Helper()
-	service, err := r.client.CoreV1().Services(r.namespace).Get(r.t.Context(), name, meta.GetOptions{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	one, begin := r.api(2*time.Second), time.Now()
 	ctx, cancel := context.WithCancel(r.t.Context())
 	w := &writer{r: r, cancel: cancel, done: make(chan struct{}), acknowledged: make(chan string, 10000)}
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: r.DialContext, DisableKeepAlives: true}}
-	url, session, begin := "http://"+service.Spec.ClusterIP+":2633/RPC2", "oneadmin:"+r.password(), time.Now()
 	go func() {
 		defer close(w.done)
 		before := time.Now()
 		for i := 0; ctx.Err() == nil; i++ {
 			user := fmt.Sprintf("user-%d-%d", begin.UnixNano(), i)
-			if err := allocate(ctx, client, url, session, user); err != nil {
+			if err := one.call(ctx, "one.user.allocate", "<string>"+user+"</string>", "<string>secret</string>", "<string>core</string>"); err != nil {
 				w.failed = err
 				// Nothing listens for some seconds.
 				time.Sleep(20 * time.Millisecond)
@@ -251,30 +249,6 @@ func (r *release) write() *writer {
 		}
 	}()
 	return w
-}
-
-func allocate(ctx context.Context, client *http.Client, url, session, user string) error {
-	body := "<?xml version='1.0'?><methodCall><methodName>one.user.allocate</methodName><params>"
-	for _, value := range []string{session, user, "secret", "core"} {
-		body += "<param><value><string>" + value + "</string></value></param>"
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body+"</params></methodCall>"))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "text/xml")
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	said, err := io.ReadAll(response.Body)
-	if err := errors.Join(err, response.Body.Close()); err != nil {
-		return err
-	}
-	if !strings.Contains(string(said), "<boolean>1</boolean>") {
-		return errors.New(string(said))
-	}
-	return nil
 }
 
 // await waits until n more users are acknowledged.
@@ -304,8 +278,10 @@ func (r *release) wantAcknowledged(after string, w *writer) {
 	if len(w.names) == 0 {
 		r.t.Errorf("%s: nothing was acknowledged at all: %v", after, w.failed)
 	}
-	found := r.exec(r.leader(), "mariadb", "bash", "-euc", `export MYSQL_PWD=$(cat /run/secrets/mariadb/mariadb-root-password)
-		mariadb --user=root --batch --skip-column-names --execute="SELECT name FROM user_pool" opennebula`)
+	found, err := r.query(r.t.Context(), r.leader(), "SELECT name FROM user_pool")
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	has := strings.Fields(found)
 	for _, user := range w.names {
 		if !slices.Contains(has, user) {

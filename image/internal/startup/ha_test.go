@@ -233,6 +233,16 @@ func (f *fleet) start(i int, state oned.State) error {
 	return nil
 }
 
+// stop stops all oneds.
+func (f *fleet) stop() { clear(f.states) }
+
+// install puts the image of a version in the place of the one that there is, everywhere.
+func (f *fleet) install(version string) {
+	for _, m := range f.machines {
+		m.install(version)
+	}
+}
+
 // bootAll starts all front-ends; 1 becomes the leader when there are two.
 func (f *fleet) bootAll(t *testing.T) {
 	t.Helper()
@@ -353,10 +363,8 @@ func TestFrontEndsUpgrade(t *testing.T) {
 	if err := f.start(2, oned.Follower); err == nil || !strings.Contains(err.Error(), "oned of one-0.one runs with another version of the database") {
 		t.Errorf("beside old ones: error %v", err)
 	}
-	f.states = make(map[int]oned.State)
-	for _, m := range f.machines {
-		m.install("7.2.0")
-	}
+	f.stop()
+	f.install("7.2.0")
 	if err := f.start(0, oned.Follower); err == nil || !strings.Contains(err.Error(), "one-2.one, whose database has the most of the zone's log") {
 		t.Errorf("with less of the log: error %v", err)
 	}
@@ -392,12 +400,10 @@ func TestUpgradeThatWasGivenUp(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, "7.0.1")
 	f.bootAll(t)
-	f.states = make(map[int]oned.State)
-	for _, m := range f.machines {
-		m.install("7.2.0")
-	}
+	f.stop()
+	f.install("7.2.0")
 	f.boot(t, 0, oned.Follower)
-	f.states = make(map[int]oned.State)
+	f.stop()
 	for i, m := range f.machines[1:] {
 		m.install("7.0.1")
 		m.record(7)
@@ -409,10 +415,8 @@ func TestUpgradeThatWasGivenUp(t *testing.T) {
 		t.Errorf("the upgraded one with the older version: error %v", err)
 	}
 
-	f.states = make(map[int]oned.State)
-	for _, m := range f.machines {
-		m.install("7.2.0")
-	}
+	f.stop()
+	f.install("7.2.0")
 	if err := f.start(0, oned.Follower); err == nil || !strings.Contains(err.Error(), "one-1.one, whose database has the most of the zone's log") {
 		t.Errorf("the one that has upgraded before: error %v", err)
 	}
@@ -439,10 +443,8 @@ func TestUpgradeLeavesWhatWasNotAcknowledged(t *testing.T) {
 		m.record(1)
 	}
 	f.machines[2].sql("INSERT INTO logdb VALUES (2, 1, '0')")
-	f.states = make(map[int]oned.State)
-	for _, m := range f.machines {
-		m.install("7.2.0")
-	}
+	f.stop()
+	f.install("7.2.0")
 	f.boot(t, 0, oned.Follower)
 	f.boot(t, 1, oned.Leader)
 	f.boot(t, 2, oned.Follower)
@@ -458,7 +460,7 @@ func TestFrontEndsGetOtherPasswords(t *testing.T) {
 	f := newFleet(t, "7.2.0")
 	f.bootAll(t)
 	f.machines[1].record(1)
-	f.states = make(map[int]oned.State)
+	f.stop()
 	for _, m := range f.machines {
 		m.settings.OneadminPassword, m.settings.HA.Secrets.ServerAdmin = "second", "secret of services"
 	}
