@@ -106,6 +106,9 @@ type Decision struct {
 // for one that has as many records at least.
 func Decide(all []FrontEnd, self int, outdated bool) Decision {
 	s := survey{all, self, all[self], outdated}
+	if s.own.Contents == Unknown {
+		return wait("the database of %s, the own one, does not answer: %s", s.own.Name, s.own.Reason)
+	}
 	if i := s.find(func(f FrontEnd) bool { return f.Oned == Refusing }); i >= 0 {
 		return wait("oned of %s does not tell what it is: %s", all[i].Name, all[i].Reason)
 	}
@@ -116,7 +119,7 @@ func Decide(all []FrontEnd, self int, outdated bool) Decision {
 	if !outdated {
 		conflict := s.find(func(f FrontEnd) bool { return f.Contents == Filled && !f.same(s.own) })
 		running := s.find(func(f FrontEnd) bool { return f.Oned >= Member && f.Contents == Filled && f.same(s.own) })
-		if conflict < 0 || running >= 0 {
+		if running >= 0 || conflict < 0 && s.most() {
 			return Decision{Action: Proceed}
 		}
 	}
@@ -125,7 +128,7 @@ func Decide(all []FrontEnd, self int, outdated bool) Decision {
 	}
 	if i := s.find(func(f FrontEnd) bool { return f.Oned == Member }); i >= 0 {
 		if other := s.find(func(f FrontEnd) bool {
-			return f.Name != all[i].Name && (f.Contents == Unknown || f.Contents == Filled && f.same(all[i]))
+			return f.Name != all[i].Name && (f.Contents == Unknown || f.Contents == Filled && (all[i].Contents != Filled || f.same(all[i])))
 		}); other >= 0 {
 			return wait("%s runs, and %s has the same database, or may have: one of them is to become the leader", all[i].Name, all[other].Name)
 		}
@@ -164,6 +167,18 @@ func (s survey) find(is func(FrontEnd) bool) int {
 	return -1
 }
 
+// most tells whether the databases of most front-ends are seen. Fewer cannot elect a leader, and those that are not seen may have gone on without
+// this one, with changes that are not in the log.
+func (s survey) most() bool {
+	seen := 0
+	for _, f := range s.all {
+		if f.Contents != Unknown {
+			seen++
+		}
+	}
+	return seen > len(s.all)/2
+}
+
 // strange tells whether the oned of another front-end must not run beside this one.
 func (s survey) strange(f FrontEnd) bool {
 	// With what is outdated here, or, if that is up to date, with something else.
@@ -183,8 +198,11 @@ func (s survey) leader() int {
 
 func (s survey) copy(i int, why string) Decision {
 	source := s.all[i]
-	if s.own.Contents == Filled && (source.Contents != Filled || s.own.Position.Applied > source.Position.Applied) {
-		return wait("%s %s, and its database has %d records of the zone's log, of the %d here, or is not seen: one of the two is out of date; stop all "+
+	if source.Contents != Filled {
+		return wait("%s %s, and its database is not seen: %s", source.Name, why, source.Reason)
+	}
+	if s.own.Contents == Filled && s.own.Position.Applied > source.Position.Applied {
+		return wait("%s %s, and its database has %d records of the zone's log, of the %d here: one of the two is out of date; stop all "+
 			"front-ends, remove the volumes of those that are to lose their database, then start all anew", source.Name, why, source.Position.Applied,
 			s.own.Position.Applied)
 	}

@@ -41,6 +41,7 @@ func TestDecide(t *testing.T) {
 	halfApplied := func(f frontends.FrontEnd) frontends.FrontEnd {
 		return with(f, func(f *frontends.FrontEnd) { f.Position.Applied-- })
 	}
+	unseen := runs(unknown, frontends.Member)
 	member, leader := runs(database(5), frontends.Member), runs(database(5), frontends.Leading)
 	// A leader that is cut off does not know that there is another.
 	former, latest := with(leader, func(f *frontends.FrontEnd) { f.Term = 3 }), with(leader, func(f *frontends.FrontEnd) { f.Term = 4 })
@@ -57,6 +58,8 @@ func TestDecide(t *testing.T) {
 		{"oned alone is no source", 1, []frontends.FrontEnd{runs(database(0), frontends.Alone), empty, empty}, "wait: one-0 begins"},
 		{"the first is up", 1, []frontends.FrontEnd{member, empty, empty}, "copy 0"},
 		{"the first is up, one is not seen", 1, []frontends.FrontEnd{member, empty, unknown}, "wait: one-0 runs, and one-2"},
+		{"the first is up, its database is not seen", 1, []frontends.FrontEnd{unseen, empty, database(6)}, "wait: one-0 runs, and one-2"},
+		{"a leader, its database is not seen", 1, []frontends.FrontEnd{runs(unseen, frontends.Leading), empty, database(6)}, "wait: one-0 leads, and its database is not seen: refused"},
 		{"two are up without a leader", 2, []frontends.FrontEnd{member, member, empty}, "wait: one-0 runs, and one-1"},
 		{"one up, one down with a database", 2, []frontends.FrontEnd{database(5), member, empty}, "wait: one-1 runs, and one-0"},
 		{"a leader", 0, []frontends.FrontEnd{empty, member, leader}, "copy 2"},
@@ -65,7 +68,12 @@ func TestDecide(t *testing.T) {
 		{"another password runs", 0, []frontends.FrontEnd{empty, leader, runs(database(5), frontends.Refusing)}, "wait: oned of one-2"},
 
 		{"as it was", 1, []frontends.FrontEnd{database(5), database(3), database(5)}, "proceed"},
-		{"as it was, nobody is seen", 1, []frontends.FrontEnd{unknown, database(3), unknown}, "proceed"},
+		{"as it was, nobody is seen", 1, []frontends.FrontEnd{unknown, database(3), unknown}, "wait: the database of one-0 does not answer: refused"},
+		{"as it was, one is not seen", 1, []frontends.FrontEnd{unknown, database(3), database(3)}, "proceed"},
+		{"as it was, beside those that are still to copy", 1, []frontends.FrontEnd{empty, database(3), empty}, "proceed"},
+		{"upgraded long ago, the others went on, and are not seen yet", 0, []frontends.FrontEnd{changed(database(5), "a"), unknown, unknown}, "wait: the database of one-1"},
+		{"the own database is not seen, with a leader", 1, []frontends.FrontEnd{leader, unknown, member}, "wait: the database of one-1, the own one"},
+		{"the own database is not seen, and the others have none", 1, []frontends.FrontEnd{empty, unknown, empty}, "wait: the database of one-1, the own one"},
 		{"as it was, with a leader", 1, []frontends.FrontEnd{leader, database(3), empty}, "proceed"},
 		{"as it was, beside one that has not copied yet", 1, []frontends.FrontEnd{leader, database(3), older(database(5))}, "proceed"},
 		{"as it was, beside an older version that runs", 1, []frontends.FrontEnd{runs(older(database(9)), frontends.Member), database(3), database(5)}, "wait: oned of one-0"},
@@ -111,7 +119,7 @@ func isOutdated(f frontends.FrontEnd) bool {
 // beside an oned that runs or without having seen every database, and nobody gives up records that are applied nowhere else. Where nothing
 // runs and all is seen, somebody acts.
 func TestDecideTogether(t *testing.T) {
-	kinds := []frontends.FrontEnd{{Contents: frontends.Unknown}, {Contents: frontends.Empty}}
+	kinds := []frontends.FrontEnd{{Contents: frontends.Unknown}, {Contents: frontends.Unknown, Oned: frontends.Member}, {Contents: frontends.Empty}}
 	for _, oned := range []frontends.Oned{frontends.Silent, frontends.Alone, frontends.Member, frontends.Leading} {
 		for _, position := range []frontends.Position{{1, 5, 5}, {1, 6, 5}, {2, 6, 6}} {
 			f := runs(database(0), oned)
