@@ -227,11 +227,17 @@ func (s *Start) lookAtDatabase(ctx context.Context, db database.Interface, f *fr
 	if err != nil {
 		return err
 	}
-	f.Contents = frontends.Empty
-	if !slices.Contains(tables, "db_versioning") || !slices.Contains(tables, "user_pool") {
+	if !slices.ContainsFunc(tables, database.Own) {
+		f.Contents = frontends.Empty
 		return nil
 	}
 	f.Contents = frontends.Filled
+	// Tables go and come back one after the other while a backup is restored, and while migrators run.
+	for _, table := range []string{"db_versioning", "user_pool"} {
+		if !slices.Contains(tables, table) {
+			return fmt.Errorf("%s has no table %s: it is being made, restored or upgraded, or that was cut off", db, table)
+		}
+	}
 	if f.Version, err = s.databaseVersion(ctx, db, tables); err != nil {
 		return err
 	}
