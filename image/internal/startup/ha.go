@@ -151,7 +151,7 @@ func (s *Start) decide(ctx context.Context, otherVersion bool) (frontends.Decisi
 		default:
 			return decision, nil
 		}
-		if s.host.Now().After(deadline) {
+		if since.IsZero() && s.host.Now().After(deadline) {
 			return decision, fmt.Errorf("waited %s for the other front-ends: %s", s.settings.Database.Wait, reason)
 		}
 		if reason != told {
