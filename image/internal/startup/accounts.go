@@ -46,7 +46,7 @@ func (s *Start) accounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.setPassword(ctx, adminID, "core", password); err != nil {
+	if err := s.setPassword(ctx, adminID, password); err != nil {
 		return err
 	}
 	secret, err := s.serviceSecret()
@@ -58,7 +58,7 @@ func (s *Start) accounts(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.setPassword(ctx, serverID, "server_cipher", secret)
+	return s.setPassword(ctx, serverID, secret)
 }
 
 func (s *Start) clearServiceFiles() error {
@@ -93,13 +93,22 @@ var (
 	driverElement   = regexp.MustCompile(`<AUTH_DRIVER>([^<]*)</AUTH_DRIVER>`)
 )
 
+// driverOf is how a user logs in whose password start-up sees to.
+func driverOf(id int) string {
+	if id == serverID {
+		return "server_cipher"
+	}
+	return "core"
+}
+
 // setPassword gives a user a password in the database, unless it is that already. It is done in one statement and while oned does not
 // run, so that there is no moment at which a password is in the file and not in the database that a later start would not mend.
-func (s *Start) setPassword(ctx context.Context, id int, driver, password string) error {
+func (s *Start) setPassword(ctx context.Context, id int, password string) error {
 	body, err := s.database.Query(ctx, fmt.Sprintf("SELECT body FROM user_pool WHERE oid = %d", id))
 	if err != nil {
 		return err
 	}
+	driver := driverOf(id)
 	has, with := passwordElement.FindStringSubmatch(body), driverElement.FindStringSubmatch(body)
 	switch {
 	case body == "":

@@ -105,10 +105,11 @@ func (s *Start) leaveLog(ctx context.Context) error {
 	return err
 }
 
-// passwordOf is the hash of a user's password, "" for none.
+// passwordOf is the hash of a user's password, "" for none that setPassword would change.
 func (s *Start) passwordOf(ctx context.Context, db database.Interface, id int) (string, error) {
 	body, err := db.Query(ctx, fmt.Sprintf("SELECT body FROM user_pool WHERE oid = %d", id))
-	if found := passwordElement.FindStringSubmatch(body); found != nil {
+	driver := driverElement.FindStringSubmatch(body)
+	if found := passwordElement.FindStringSubmatch(body); found != nil && driver != nil && driver[1] == driverOf(id) {
 		return found[1], err
 	}
 	return "", err
