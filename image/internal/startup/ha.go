@@ -232,13 +232,13 @@ func (s *Start) lookAtDatabase(ctx context.Context, db database.Interface, f *fr
 		f.Contents = frontends.Empty
 		return nil
 	}
-	f.Contents = frontends.Filled
 	// Tables go and come back one after the other while a backup is restored, and while migrators run.
 	for _, table := range []string{"db_versioning", "user_pool"} {
 		if !slices.Contains(tables, table) {
 			return fmt.Errorf("%s has no table %s: it is being made, restored or upgraded, or that was cut off", db, table)
 		}
 	}
+	f.Contents = frontends.Filled
 	if f.Version, err = s.databaseVersion(ctx, db, tables); err != nil {
 		return err
 	}
@@ -311,6 +311,14 @@ func (s *Start) position(ctx context.Context, db database.Interface, tables []st
 // copyDatabase replaces the own database by a copy of another. What was in it is backed up first.
 func (s *Start) copyDatabase(ctx context.Context, decision frontends.Decision) error {
 	source := s.databases[decision.Source]
+	s.host.Log("copying the database of %s: %s", s.settings.HA.Servers[decision.Source], decision.Reason)
+	if _, err := s.host.Remove(copiedDatabase); err != nil {
+		return err
+	}
+	if err := source.Backup(ctx, copiedDatabase); err != nil {
+		return fmt.Errorf("copy %s: %w", source, err)
+	}
+	// After what fails again and again while the other does not answer: each time would leave a backup.
 	tables, err := s.database.Tables(ctx)
 	if err != nil {
 		return err
@@ -321,13 +329,6 @@ func (s *Start) copyDatabase(ctx context.Context, decision frontends.Decision) e
 			return fmt.Errorf("back up %s before another takes its place: %w", s.database, err)
 		}
 		s.host.Log("the backup of the database as it was is %s", former)
-	}
-	s.host.Log("copying the database of %s: %s", s.settings.HA.Servers[decision.Source], decision.Reason)
-	if _, err := s.host.Remove(copiedDatabase); err != nil {
-		return err
-	}
-	if err := source.Backup(ctx, copiedDatabase); err != nil {
-		return fmt.Errorf("copy %s: %w", source, err)
 	}
 	if err := s.host.WriteFile(copyFile, []byte(source.String()+"\n"), 0o600, host.Oneadmin()); err != nil {
 		return err
