@@ -32,6 +32,8 @@ type fleet struct {
 	states map[int]oned.State
 	// hidden are databases that do not answer.
 	hidden map[int]bool
+	// uncopied are databases of which there is no copy to be had.
+	uncopied map[int]bool
 	// sleeping is called when a front-end waits.
 	sleeping func(self int)
 }
@@ -42,7 +44,7 @@ func newFleet(t *testing.T, version string) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fleet{states: make(map[int]oned.State), hidden: make(map[int]bool), sleeping: func(int) {}}
+	f := &fleet{states: make(map[int]oned.State), hidden: make(map[int]bool), uncopied: make(map[int]bool), sleeping: func(int) {}}
 	for i := range 3 {
 		m := newMachine(t, version)
 		m.settings.SSH.PrivateKey = string(key)
@@ -106,6 +108,9 @@ func (d *remoteDatabase) Tables(ctx context.Context) ([]string, error) {
 func (d *remoteDatabase) Backup(_ context.Context, path string) error {
 	if d.own.isCut(true) {
 		return errCut
+	}
+	if d.fleet.uncopied[d.i] {
+		return errors.New("connection lost")
 	}
 	d.own.sqlOf(d.fleet.machines[d.i].host.Path("/var/lib/one/one.db"), "VACUUM INTO '"+d.own.host.Path(path)+"'")
 	d.own.wrote(host.Oneadmin(), d.own.host.Path(path))
@@ -454,6 +459,72 @@ func TestUpgradeLeavesWhatWasNotAcknowledged(t *testing.T) {
 	}
 }
 
+// TestUpgradeBesideADatabaseInBetween has migrators, or a backup that is put back, take a table from another: that is not an empty database.
+func TestUpgradeBesideADatabaseInBetween(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "7.0.1")
+	f.bootAll(t)
+	f.stop()
+	f.install("7.2.0")
+	f.machines[0].record(1)
+	f.machines[0].sql("ALTER TABLE user_pool RENAME TO old_user_pool")
+	before := f.machines[1].dump()
+	if err := f.start(1, oned.Follower); err == nil || !strings.Contains(err.Error(), "has no table user_pool") {
+		t.Errorf("error %v", err)
+	}
+	if f.machines[1].dump() != before {
+		t.Error("the database has changed")
+	}
+}
+
+// TestUpgradeWithAShortWait waits for the others for less time than it takes to be sure that none of them starts.
+func TestUpgradeWithAShortWait(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "7.0.1")
+	f.bootAll(t)
+	f.stop()
+	f.install("7.2.0")
+	f.machines[0].settings.Database.Wait = 10 * time.Second
+	f.boot(t, 0, oned.Follower)
+}
+
+// TestFrontEndThatCannotCopy tries again and again, and must not fill its volume with backups.
+func TestFrontEndThatCannotCopy(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "7.0.1")
+	f.bootAll(t)
+	f.stop()
+	f.install("7.2.0")
+	f.boot(t, 0, oned.Follower)
+	f.uncopied[0] = true
+	for range 3 {
+		if err := f.start(1, oned.Follower); err == nil || !strings.Contains(err.Error(), "connection lost") {
+			t.Errorf("error %v", err)
+		}
+	}
+	if found, err := filepath.Glob(f.machines[1].host.Path(databaseBackupDir + "/*")); err != nil || len(found) > 0 {
+		t.Errorf("backups %q, %v", found, err)
+	}
+}
+
+// TestFrontEndsWithOtherLogin has a user whose password start-up leaves alone, whatever it is.
+func TestFrontEndsWithOtherLogin(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "7.2.0")
+	f.bootAll(t)
+	for _, m := range f.machines {
+		m.sql("UPDATE user_pool SET body = '<USER><ID>1</ID><PASSWORD>" + hash("other") + "</PASSWORD><AUTH_DRIVER>x509</AUTH_DRIVER></USER>' WHERE oid = 1")
+	}
+	before := f.machines[2].dump()
+	delete(f.states, 2)
+	if err := f.machines[2].start(); err != nil {
+		t.Error(err)
+	}
+	if f.machines[2].dump() != before {
+		t.Error("the database has changed")
+	}
+}
+
 // TestFrontEndsGetOtherPasswords stops all front-ends and starts them with other passwords.
 func TestFrontEndsGetOtherPasswords(t *testing.T) {
 	t.Parallel()
@@ -619,7 +690,7 @@ func TestFrontEndsCutOff(t *testing.T) {
 // with is a fleet with a copy of one of the front-ends.
 func (f *fleet) with(t *testing.T, self int) *fleet {
 	t.Helper()
-	c := &fleet{machines: slices.Clone(f.machines), states: maps.Clone(f.states), hidden: maps.Clone(f.hidden), sleeping: f.sleeping}
+	c := &fleet{machines: slices.Clone(f.machines), states: maps.Clone(f.states), hidden: maps.Clone(f.hidden), uncopied: f.uncopied, sleeping: f.sleeping}
 	m := f.machines[self].copy(t)
 	m.fleet = c
 	m.host.Serve = m.serve
