@@ -674,6 +674,8 @@ func TestFrontEndsCutOff(t *testing.T) {
 				}
 				tried++
 				f.boot(t, self, oned.Follower)
+				// A start that finds other passwords in the database than it has makes a mark; the others copy that.
+				m.sql("DELETE FROM system_attributes WHERE name = '" + generationName + "'")
 				if diff := cmp.Diff(want, m.settled(true)) + cmp.Diff(wantDump, m.dump()); diff != "" {
 					t.Fatalf("cut %d: what is left differs from what an undisturbed start leaves (-want +got):\n%s\nlog:\n%s",
 						cut, diff, strings.Join(m.log, "\n"))
