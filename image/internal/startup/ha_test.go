@@ -699,3 +699,23 @@ func (f *fleet) with(t *testing.T, self int) *fleet {
 	c.machines[self] = m
 	return c
 }
+
+// TestFrontEndsGoBack has an upgrade fail, and the former version start again.
+func TestFrontEndsGoBack(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "7.0.1")
+	f.bootAll(t)
+	f.machines[0].record(1)
+	f.machines[1].record(1)
+	f.stop()
+	f.install("7.2.0")
+	f.machines[0].upgradeFails = "missing migration descriptors"
+	if err := f.start(0, oned.Follower); err == nil || !strings.Contains(err.Error(), "missing migration descriptors") {
+		t.Errorf("error %v", err)
+	}
+	f.install("7.0.1")
+	f.boot(t, 0, oned.Follower)
+	f.boot(t, 1, oned.Leader)
+	f.boot(t, 2, oned.Follower)
+	f.check(t)
+}
