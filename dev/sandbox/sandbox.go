@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -63,7 +64,7 @@ type Options struct {
 
 // Sandbox is a running sandbox. Its fields are set by Start and for reading.
 type Sandbox struct {
-	// Upstream is the address that packages come from, such as http://127.0.0.1:8080.
+	// Upstream is the address that packages come from, such as http://127.0.0.1:8080/0123456789ab.
 	Upstream string
 	// UpstreamFingerprint is the fingerprint of the key that signs the packages.
 	UpstreamFingerprint string
@@ -148,11 +149,18 @@ func (s *Sandbox) startUpstream(ctx context.Context, o Options) error {
 		return err
 	}
 	s.UpstreamFaults = httpfault.New(s.Packages.Handler())
-	address, err := s.servers.start(s.UpstreamFaults, o.UpstreamPort)
+	sum, err := s.Packages.Sum()
 	if err != nil {
 		return err
 	}
-	s.Upstream, s.UpstreamFingerprint = "http://"+address, s.Packages.Fingerprint()
+	// A build cache goes by the address: what it has of other packages must not be taken for these.
+	const enough = 12
+	below := "/" + sum[:enough]
+	address, err := s.servers.start(http.StripPrefix(below, s.UpstreamFaults), o.UpstreamPort)
+	if err != nil {
+		return err
+	}
+	s.Upstream, s.UpstreamFingerprint = "http://"+address+below, s.Packages.Fingerprint()
 	return nil
 }
 

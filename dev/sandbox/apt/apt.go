@@ -5,6 +5,8 @@ package apt
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -138,6 +140,25 @@ func Build(ctx context.Context, options Options) (*Repository, error) {
 // Fingerprint is that of the key that signs the repository, as 40 hexadecimal digits.
 func (r *Repository) Fingerprint() string {
 	return fmt.Sprintf("%X", r.key.entity.PrimaryKey.Fingerprint)
+}
+
+// Sum is another one when the packages of the repository are others: their indexes have the digest of each.
+func (r *Repository) Sum() (string, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	sum := sha256.New()
+	err := filepath.WalkDir(filepath.Join(r.dir, "repo"), func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.Name() != "Packages" {
+			return err
+		}
+		content, err := os.ReadFile(file)
+		sum.Write(content)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("read the indexes of the apt repository: %w", err)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // Versions returns the versions in the repository, ascending.

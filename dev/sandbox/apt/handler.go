@@ -36,7 +36,9 @@ func (r *Repository) Handler() http.Handler {
 		case err != nil:
 			http.NotFound(w, request)
 		case file == nil && !strings.HasSuffix(request.URL.Path, "/"):
-			http.Redirect(w, request, (&url.URL{Path: name + "/"}).String(), http.StatusMovedPermanently)
+			// From where it is asked for: the repository may be below another path.
+			w.Header().Set("Location", (&url.URL{Path: path.Base(name) + "/"}).String())
+			w.WriteHeader(http.StatusMovedPermanently)
 		case file == nil:
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			http.ServeContent(w, request, "", time.Time{}, bytes.NewReader(page))
