@@ -36,7 +36,7 @@ func keepRole(ctx context.Context) error {
 	k := frontends.Keeper{
 		Zone: zone, Now: h.Now, Sleep: h.Sleep, Log: h.Log,
 		Status:   func(ctx context.Context) (oned.Status, error) { return status(ctx, h, oned.Endpoint("localhost")) },
-		Newest:   func(ctx context.Context) int { return newestTerm(ctx, h, zone) },
+		Others:   func(ctx context.Context) (int, int) { return others(ctx, h, zone) },
 		Services: func(ctx context.Context, run bool) error { return leaderServices(ctx, h, chosen, run) },
 	}
 	if zone.PodLabel != "" {
@@ -67,23 +67,33 @@ func status(ctx context.Context, h *host.Host, url string) (oned.Status, error) 
 	return oned.Client{HTTP: client, URL: url, Session: strings.TrimSpace(string(session))}.Status(ctx)
 }
 
-// newestTerm is the latest in which another front-end leads.
-func newestTerm(ctx context.Context, h *host.Host, zone frontends.Zone) int {
-	terms := make(chan int, len(zone.Endpoints))
+// others asks the other front-ends at the same time: how many answer, and the latest term in which one of them leads.
+func others(ctx context.Context, h *host.Host, zone frontends.Zone) (answer, newest int) {
+	type reply struct {
+		status oned.Status
+		err    error
+	}
+	replies := make(chan reply, len(zone.Endpoints))
 	for i, url := range zone.Endpoints {
+		if i == zone.Self {
+			continue
+		}
 		go func() {
 			s, err := status(ctx, h, url)
-			if i == zone.Self || err != nil || s.State != oned.Leader {
-				s.Term = 0
-			}
-			terms <- s.Term
+			replies <- reply{s, err}
 		}()
 	}
-	newest := 0
-	for range zone.Endpoints {
-		newest = max(newest, <-terms)
+	for range len(zone.Endpoints) - 1 {
+		r := <-replies
+		if r.err != nil {
+			continue
+		}
+		answer++
+		if r.status.State == oned.Leader {
+			newest = max(newest, r.status.Term)
+		}
 	}
-	return newest
+	return answer, newest
 }
 
 // leaderServices starts those services that only the leader runs, or stops them.

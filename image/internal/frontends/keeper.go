@@ -26,8 +26,8 @@ type Keeper struct {
 	Zone Zone
 	// Status asks the own oned.
 	Status func(ctx context.Context) (oned.Status, error)
-	// Newest returns the latest term of which another front-end is the leader, 0 if there is none.
-	Newest func(ctx context.Context) int
+	// Others asks the other front-ends: how many of them answer, and what the latest term is of which one is the leader, 0 if none is.
+	Others func(ctx context.Context) (answer, term int)
 	// Services starts the leader's services, or stops them.
 	Services func(ctx context.Context, run bool) error
 	// Label gives the pod of a front-end its role; nil when there is no label.
@@ -100,11 +100,12 @@ func (k *Keeper) ask(ctx context.Context) string {
 		return leader
 	}
 	k.sure = k.Now()
-	if k.Newest(ctx) > status.Term {
+	answer, term := k.Others(ctx)
+	if term > status.Term {
 		return follower
 	}
-	if k.role == leader && len(k.open) == 0 {
-		// Somebody may have taken the label away.
+	if most := answer+1 > len(k.Zone.Endpoints)/2; k.role == leader && most && len(k.open) == 0 {
+		// Somebody may have taken the label away. Who is cut off from most of the others does not know whether rightly so.
 		k.open = k.labels(leader)
 	}
 	return leader

@@ -18,10 +18,10 @@ type kept struct {
 	states []any
 	// fails is how often each thing fails before it works.
 	fails map[string]int
-	// newest is the term of another leader.
-	newest int
-	done   []string
-	log    []string
+	// answer is how many others do, newest is the term of another leader.
+	answer, newest int
+	done           []string
+	log            []string
 }
 
 func (k *kept) try(what string) error {
@@ -52,7 +52,7 @@ func (k *kept) run(t *testing.T, label bool) {
 			}
 			return oned.Status{State: state.(oned.State), Term: 5}, nil
 		},
-		Newest:   func(context.Context) int { return k.newest },
+		Others:   func(context.Context) (int, int) { return k.answer, k.newest },
 		Now:      func() time.Time { return now },
 		Services: func(_ context.Context, run bool) error { return k.try(fmt.Sprintf("run %t", run)) },
 		Sleep:    func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
@@ -104,14 +104,17 @@ func TestKeeper(t *testing.T) {
 
 // TestKeeperMakesSure has the leader repeat its labels, and give way to one that was elected after it.
 func TestKeeperMakesSure(t *testing.T) {
-	k := kept{newest: 4}
-	for range 15 {
-		k.states = append(k.states, oned.Leader)
-	}
+	long := slices.Repeat([]any{oned.Leader}, 15)
+	k := kept{states: long, answer: 1, newest: 4}
 	k.run(t, true)
 	labels := []string{"1 leader", "0 follower", "2 follower"}
 	if want := slices.Concat(labels[:1], []string{"run true"}, labels[1:], labels); !slices.Equal(k.done, want) {
 		t.Errorf("done %q, want %q", k.done, want)
+	}
+	alone := kept{states: long}
+	alone.run(t, true)
+	if want := slices.Concat(labels[:1], []string{"run true"}, labels[1:]); !slices.Equal(alone.done, want) {
+		t.Errorf("cut off from the others: done %q, want %q", alone.done, want)
 	}
 	stale := kept{states: []any{oned.Leader, oned.Leader}, newest: 6}
 	stale.run(t, true)
