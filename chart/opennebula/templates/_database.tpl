@@ -36,12 +36,16 @@ key: {{ ternary .existingSecretPasswordKey "password" (ne .existingSecret "") | 
 {{- end }}
 {{- end }}
 
-{{/* The settings of the image for the database, but for its host. */}}
+{{/* The settings of the image for the database; of several front-ends without its host, which is another for each. */}}
 {{- define "opennebula.databaseEnv" -}}
 {{- $database := include "opennebula.database" . | fromYaml }}
 {{- if $database -}}
 - name: OPENNEBULA_DB_BACKEND
   value: mysql
+{{- if not (include "opennebula.several" .) }}
+- name: OPENNEBULA_DB_HOST
+  value: {{ $database.host | quote }}
+{{- end }}
 - name: OPENNEBULA_DB_PORT_NUMBER
   value: {{ $database.port | quote }}
 - name: OPENNEBULA_DB_USER
