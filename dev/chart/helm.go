@@ -70,18 +70,36 @@ func Difference(first, again, other string) (string, error) {
 	return cmp.Diff(a, c), nil
 }
 
+// manifest is a document of several, as text and as what it says.
+type manifest struct {
+	text  string
+	value any
+}
+
+// split leaves out what is empty.
+func split(manifests string) ([]manifest, error) {
+	var all []manifest
+	for _, text := range documents.Split(manifests, -1) {
+		m := manifest{text: text}
+		if err := yaml.Unmarshal([]byte(text), &m.value); err != nil {
+			return nil, err
+		}
+		if m.value != nil {
+			all = append(all, m)
+		}
+	}
+	return all, nil
+}
+
 // manifestLines writes manifests in the one way that JSON has for each, a line a value. Comments and styles are gone, order stays.
 func manifestLines(manifests string) ([]string, error) {
 	var lines []string
-	for _, text := range documents.Split(manifests, -1) {
-		var manifest any
-		if err := yaml.Unmarshal([]byte(text), &manifest); err != nil {
-			return nil, err
-		}
-		if manifest == nil {
-			continue
-		}
-		data, err := json.MarshalIndent(manifest, "", " ")
+	all, err := split(manifests)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range all {
+		data, err := json.MarshalIndent(m.value, "", " ")
 		if err != nil {
 			return nil, err
 		}

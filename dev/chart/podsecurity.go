@@ -9,7 +9,6 @@ import (
 	"k8s.io/pod-security-admission/admission"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
-	"sigs.k8s.io/yaml"
 )
 
 // PodLevel is what a pod asks of its namespace.
@@ -27,15 +26,12 @@ func PodLevels(manifests string) (map[string]PodLevel, error) {
 		return nil, err
 	}
 	levels := map[string]PodLevel{}
-	for _, text := range documents.Split(manifests, -1) {
-		var manifest any
-		if err := yaml.Unmarshal([]byte(text), &manifest); err != nil {
-			return nil, err
-		}
-		if manifest == nil {
-			continue
-		}
-		object, kind, err := scheme.Codecs.UniversalDeserializer().Decode([]byte(text), nil, nil)
+	all, err := split(manifests)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range all {
+		object, kind, err := scheme.Codecs.UniversalDeserializer().Decode([]byte(m.text), nil, nil)
 		if runtime.IsNotRegisteredError(err) {
 			// An extension of Kubernetes; a pod is none.
 			continue
