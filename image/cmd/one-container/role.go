@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"opennebula-kube/image/internal/frontends"
@@ -59,12 +58,12 @@ func keepRole(ctx context.Context) error {
 func status(ctx context.Context, h *host.Host, url string) (oned.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	session, err := h.ReadFile("/var/lib/one/.one/one_auth")
+	session, err := oned.Session(h)
 	if err != nil {
 		return oned.Status{}, err
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	return oned.Client{HTTP: client, URL: url, Session: strings.TrimSpace(string(session))}.Status(ctx)
+	return oned.Client{HTTP: client, URL: url, Session: session}.Status(ctx)
 }
 
 // others asks the other front-ends at the same time: how many answer, and the latest term in which one of them leads.

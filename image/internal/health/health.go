@@ -22,13 +22,12 @@ import (
 	"opennebula-kube/image/internal/yamlconf"
 )
 
-// Files that tell where the services listen and what to log in with.
+// Files that tell where the services listen.
 const (
 	onedConf     = "/etc/one/oned.conf"
 	fireedgeConf = "/etc/one/fireedge-server.conf"
 	oneflowConf  = "/etc/one/oneflow-server.conf"
 	onegateConf  = "/etc/one/onegate-server.conf"
-	oneAuth      = "/var/lib/one/.one/one_auth"
 )
 
 // peerLimit is how long another front-end may take to answer.
@@ -114,7 +113,7 @@ func (c *checker) follows(ctx context.Context) (bool, error) {
 	if err != nil || len(zone.Endpoints) == 0 {
 		return false, err
 	}
-	session, err := c.session()
+	session, err := oned.Session(c.host)
 	if err != nil {
 		return false, err
 	}
@@ -193,29 +192,16 @@ func (c *checker) oned(ctx context.Context) error {
 
 // oneadmin asks all the way down to the database, as `oneuser show 0` does.
 func (c *checker) oneadmin(ctx context.Context) error {
-	session, err := c.session()
+	session, err := oned.Session(c.host)
 	if err != nil {
 		return err
 	}
 	err = c.callOned(ctx, "one.user.info", session, xmlrpc.Number(0))
 	if refused, ok := errors.AsType[*oned.RefusedError](err); ok {
 		return fmt.Errorf("%w; either it does not reach its database, or the password in %s is not the one in the database: start the container again "+
-			"to have it brought there", refused, oneAuth)
+			"to have it brought there", refused, oned.AuthFile)
 	}
 	return err
-}
-
-// session is what oneadmin logs in with.
-func (c *checker) session() (string, error) {
-	content, err := c.host.ReadFile(oneAuth)
-	if err != nil {
-		return "", err
-	}
-	session := strings.TrimSpace(string(content))
-	if session == "" {
-		return "", fmt.Errorf("%s has no credentials in it: start-up has not come so far", oneAuth)
-	}
-	return session, nil
 }
 
 func (c *checker) callOned(ctx context.Context, method, session string, params ...xmlrpc.Value) error {

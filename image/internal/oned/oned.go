@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"opennebula-kube/image/internal/host"
 	"opennebula-kube/image/internal/xmlrpc"
 )
 
@@ -23,6 +24,22 @@ type Client struct {
 	URL string
 	// Session is <user>:<password>.
 	Session string
+}
+
+// AuthFile has what oneadmin logs in with on this machine.
+const AuthFile = "/var/lib/one/.one/one_auth"
+
+// Session reads it.
+func Session(h *host.Host) (string, error) {
+	content, err := h.ReadFile(AuthFile)
+	if err != nil {
+		return "", err
+	}
+	session := strings.TrimSpace(string(content))
+	if session == "" {
+		return "", fmt.Errorf("%s has no credentials in it: start-up has not come so far", AuthFile)
+	}
+	return session, nil
 }
 
 // RefusedError is an answer of oned that tells of a failure.
