@@ -225,6 +225,14 @@ func (f *fleet) boot(t *testing.T, i int, state oned.State) {
 	}
 }
 
+// wantRefused wants a front-end not to start, for a reason.
+func (f *fleet) wantRefused(t *testing.T, i int, want string) {
+	t.Helper()
+	if err := f.start(i, oned.Follower); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("front-end %d: error %v, want %q in it", i, err, want)
+	}
+}
+
 func (f *fleet) start(i int, state oned.State) error {
 	m := f.machines[i]
 	delete(f.states, i)
@@ -339,9 +347,7 @@ func TestFrontEndsWait(t *testing.T) {
 func TestFrontEndGivesUpWaiting(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, "7.2.0")
-	if err := f.start(1, oned.Follower); err == nil || !strings.Contains(err.Error(), "waited 1m0s for the other front-ends: one-0.one is to begin") {
-		t.Errorf("error %v", err)
-	}
+	f.wantRefused(t, 1, "waited 1m0s for the other front-ends: one-0.one is to begin")
 }
 
 // TestFrontEndHasLostItsDatabase takes the database of the first: it must not begin anew, nor follow one that lags behind.
@@ -365,14 +371,10 @@ func TestFrontEndsUpgrade(t *testing.T) {
 	f.bootAll(t)
 	f.machines[2].record(1)
 	f.machines[2].install("7.2.0")
-	if err := f.start(2, oned.Follower); err == nil || !strings.Contains(err.Error(), "oned of one-0.one runs with another version of the database") {
-		t.Errorf("beside old ones: error %v", err)
-	}
+	f.wantRefused(t, 2, "oned of one-0.one runs with another version of the database")
 	f.stop()
 	f.install("7.2.0")
-	if err := f.start(0, oned.Follower); err == nil || !strings.Contains(err.Error(), "one-2.one, whose database has the most of the zone's log") {
-		t.Errorf("with less of the log: error %v", err)
-	}
+	f.wantRefused(t, 0, "one-2.one, whose database has the most of the zone's log")
 	f.boot(t, 2, oned.Follower)
 	f.boot(t, 1, oned.Leader)
 	f.boot(t, 0, oned.Follower)
@@ -416,15 +418,11 @@ func TestUpgradeThatWasGivenUp(t *testing.T) {
 		f.boot(t, i+1, oned.Follower)
 	}
 	f.machines[0].install("7.0.1")
-	if err := f.start(0, oned.Follower); err == nil || !strings.Contains(err.Error(), "is of a newer OpenNebula than this one") {
-		t.Errorf("the upgraded one with the older version: error %v", err)
-	}
+	f.wantRefused(t, 0, "is of a newer OpenNebula than this one")
 
 	f.stop()
 	f.install("7.2.0")
-	if err := f.start(0, oned.Follower); err == nil || !strings.Contains(err.Error(), "one-1.one, whose database has the most of the zone's log") {
-		t.Errorf("the one that has upgraded before: error %v", err)
-	}
+	f.wantRefused(t, 0, "one-1.one, whose database has the most of the zone's log")
 	f.boot(t, 1, oned.Follower)
 	f.boot(t, 0, oned.Leader)
 	f.boot(t, 2, oned.Follower)
@@ -469,9 +467,7 @@ func TestUpgradeBesideADatabaseInBetween(t *testing.T) {
 	f.machines[0].record(1)
 	f.machines[0].sql("ALTER TABLE user_pool RENAME TO old_user_pool")
 	before := f.machines[1].dump()
-	if err := f.start(1, oned.Follower); err == nil || !strings.Contains(err.Error(), "has no table user_pool") {
-		t.Errorf("error %v", err)
-	}
+	f.wantRefused(t, 1, "has no table user_pool")
 	if f.machines[1].dump() != before {
 		t.Error("the database has changed")
 	}
@@ -498,9 +494,7 @@ func TestFrontEndThatCannotCopy(t *testing.T) {
 	f.boot(t, 0, oned.Follower)
 	f.uncopied[0] = true
 	for range 3 {
-		if err := f.start(1, oned.Follower); err == nil || !strings.Contains(err.Error(), "connection lost") {
-			t.Errorf("error %v", err)
-		}
+		f.wantRefused(t, 1, "connection lost")
 	}
 	if found, err := filepath.Glob(f.machines[1].host.Path(databaseBackupDir + "/*")); err != nil || len(found) > 0 {
 		t.Errorf("backups %q, %v", found, err)
@@ -535,9 +529,7 @@ func TestFrontEndsGetOtherPasswords(t *testing.T) {
 	for _, m := range f.machines {
 		m.settings.OneadminPassword, m.settings.HA.Secrets.ServerAdmin = "second", "secret of services"
 	}
-	if err := f.start(0, oned.Follower); err == nil || !strings.Contains(err.Error(), "one-1.one, whose database has the most of the zone's log") {
-		t.Errorf("with less of the log: error %v", err)
-	}
+	f.wantRefused(t, 0, "one-1.one, whose database has the most of the zone's log")
 	f.boot(t, 1, oned.Follower)
 	f.boot(t, 0, oned.Leader)
 	f.boot(t, 2, oned.Follower)
@@ -558,9 +550,7 @@ func TestNewFrontEndBesideOldOnes(t *testing.T) {
 	f.bootAll(t)
 	f.machines[2].removeAll("/var/lib/one/one.db")
 	f.machines[2].install("7.2.0")
-	if err := f.start(2, oned.Follower); err == nil || !strings.Contains(err.Error(), "oned of one-0.one runs with another version of the database") {
-		t.Errorf("error %v", err)
-	}
+	f.wantRefused(t, 2, "oned of one-0.one runs with another version of the database")
 	if f.machines[2].logged("upgrading") {
 		t.Error("it has upgraded its copy")
 	}
@@ -626,9 +616,7 @@ func TestFrontEndsRefuse(t *testing.T) {
 			f.bootAll(t)
 			before := f.machines[0].dump()
 			c.change(f)
-			if err := f.start(0, oned.Follower); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("error %v, want %q", err, c.want)
-			}
+			f.wantRefused(t, 0, c.want)
 			if f.machines[0].dump() != before {
 				t.Error("the database has changed")
 			}
@@ -710,9 +698,7 @@ func TestFrontEndsGoBack(t *testing.T) {
 	f.stop()
 	f.install("7.2.0")
 	f.machines[0].upgradeFails = "missing migration descriptors"
-	if err := f.start(0, oned.Follower); err == nil || !strings.Contains(err.Error(), "missing migration descriptors") {
-		t.Errorf("error %v", err)
-	}
+	f.wantRefused(t, 0, "missing migration descriptors")
 	f.install("7.0.1")
 	f.boot(t, 0, oned.Follower)
 	f.boot(t, 1, oned.Leader)
