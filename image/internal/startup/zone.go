@@ -58,6 +58,8 @@ func (s *Start) zone(ctx context.Context) error {
 	return frontends.Write(s.host, frontends.Zone{Endpoints: s.wantedEndpoints(), Self: s.settings.HA.Self, PodLabel: s.settings.HA.PodLabel})
 }
 
+func serverIDKey() onedconf.Key { return onedconf.Key{Name: "FEDERATION", Member: "SERVER_ID"} }
+
 func (s *Start) wantedEndpoints() []string {
 	var all []string
 	for _, server := range s.settings.HA.Servers {
