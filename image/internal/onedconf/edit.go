@@ -1,6 +1,7 @@
 package onedconf
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -21,20 +22,33 @@ func (f *File) Get(key Key) (string, bool, error) {
 }
 
 // Set gives a key its value. What the file does not have yet is added: a member at the end of its list, all else at the end of the
-// file. Values keep the form that they have, quoted or bare; new ones are quoted unless they are whole numbers.
+// file. A list that is added has the member that selects it. Values keep the form that they have, quoted or bare; new ones are quoted
+// unless they are whole numbers.
 func (f *File) Set(key Key, value string) error {
-	if err := checkValue(value); err != nil {
+	if err := errors.Join(checkValue(value), checkValue(key.Where.Value)); err != nil {
 		return fmt.Errorf("%s: %s: %w", f.name, key, err)
+	}
+	if key.Further {
+		return f.setFurther(key.Name, value)
+	}
+	selects := key.Where != (Pair{})
+	if selects && strings.EqualFold(key.Member, key.Where.Name) && value != key.Where.Value {
+		return fmt.Errorf("%s: %s: the member that selects the list cannot get another value, such as %s: the next start would not find the list",
+			f.name, key, value)
 	}
 	a, err := f.find(key)
 	if err != nil {
 		return err
 	}
 	switch {
-	case a == nil && key.Where != (Pair{}):
-		return fmt.Errorf("%s: %s: there is no %s with %s = %s", f.name, key, key.Name, key.Where.Name, key.Where.Value)
+	case a == nil && selects && key.Member == "":
+		return fmt.Errorf("%s: %s selects a list: name one of its members, as in %s/MEMBER", f.name, key, key)
+	case a == nil && selects && strings.EqualFold(key.Member, key.Where.Name):
+		return f.append(newList(key.Name, key.Where))
+	case a == nil && selects:
+		return f.append(newList(key.Name, key.Where, Pair{key.Member, value}))
 	case a == nil && key.Member != "":
-		return f.append(key.Name + " = [\n    " + key.Member + " = " + format(value) + "\n]")
+		return f.append(newList(key.Name, Pair{key.Member, value}))
 	case a == nil:
 		return f.append(key.Name + " = " + format(value))
 	case key.Member == "" && a.list:
@@ -42,12 +56,26 @@ func (f *File) Set(key Key, value string) error {
 	case key.Member == "":
 		return f.replace(*a, value)
 	case !a.list:
-		return fmt.Errorf("%s: %s: %s is no list", f.name, key, key.Name)
+		return fmt.Errorf("%s: %s: %s is not a list", f.name, key, key.Name)
 	}
 	if member := a.member(key.Member); member != nil {
 		return f.replace(*member, value)
 	}
 	return f.addMember(*a, key.Member, value)
+}
+
+// setFurther adds a value beside others of the same name, unless it is one of them.
+func (f *File) setFurther(name, value string) error {
+	for _, a := range f.attributes {
+		switch {
+		case !strings.EqualFold(a.name, name):
+		case a.list:
+			return fmt.Errorf("%s: %s[]: %s is a list: select one by a member, as in %s[NAME=value]/MEMBER", f.name, name, name, name)
+		case f.value(a) == value:
+			return nil
+		}
+	}
+	return f.append(name + " = " + format(value))
 }
 
 // SetList replaces all members of a list, which may be new.
@@ -59,23 +87,25 @@ func (f *File) SetList(name string, members []Pair) error {
 	if a != nil && f.hasExactly(*a, members) {
 		return nil
 	}
-	var list strings.Builder
-	list.WriteString("[\n")
-	for i, member := range members {
+	for _, member := range members {
 		if err := checkValue(member.Value); err != nil {
 			return fmt.Errorf("%s: %s/%s: %w", f.name, name, member.Name, err)
 		}
-		list.WriteString("    " + member.Name + " = " + format(member.Value))
-		if i < len(members)-1 {
-			list.WriteByte(',')
-		}
-		list.WriteByte('\n')
 	}
-	list.WriteByte(']')
 	if a == nil {
-		return f.append(name + " = " + list.String())
+		return f.append(newList(name, members...))
 	}
-	return f.splice(a.start, a.end, list.String())
+	return f.splice(a.start, a.end, listOf(members))
+}
+
+func newList(name string, members ...Pair) string { return name + " = " + listOf(members) }
+
+func listOf(members []Pair) string {
+	lines := make([]string, len(members))
+	for i, member := range members {
+		lines[i] = "    " + member.Name + " = " + format(member.Value)
+	}
+	return "[\n" + strings.Join(lines, ",\n") + "\n]"
 }
 
 func (f *File) hasExactly(list attribute, members []Pair) bool {
@@ -111,7 +141,14 @@ func (f *File) find(key Key) (*attribute, error) {
 	case 1:
 		return found[0], nil
 	}
-	return nil, fmt.Errorf("%s: %s: %d attributes have that name: say which one, as in %s[NAME=value]", f.name, key, len(found), key.Name)
+	if key.Where != (Pair{}) {
+		return nil, fmt.Errorf("%s: %s selects %d lists: select one by a member that only it has", f.name, key, len(found))
+	}
+	advice := fmt.Sprintf("select one by a member, as in %s[NAME=value]/MEMBER", key.Name)
+	if !found[0].list {
+		advice = fmt.Sprintf("write %s[] to add a value", key.Name)
+	}
+	return nil, fmt.Errorf("%s: %s: %d attributes have that name: %s", f.name, key, len(found), advice)
 }
 
 func (a attribute) member(name string) *attribute {

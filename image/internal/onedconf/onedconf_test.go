@@ -66,6 +66,9 @@ func TestSet(t *testing.T) {
 		{"NETWORK/ADDRESS", "0.0.0.0", `address = "::"`, `address = "0.0.0.0"`},
 		{"HOSTNAME", "one.example.org", "\"::\" ]\n", "\"::\" ]\nHOSTNAME = \"one.example.org\"\n"},
 		{"RAFT/LIMIT", "3", "\"::\" ]\n", "\"::\" ]\nRAFT = [\n    LIMIT = 3\n]\n"},
+		{"VM_MAD[NAME=dummy]/TYPE", "xml", "\"::\" ]\n", "\"::\" ]\nVM_MAD = [\n    NAME = \"dummy\",\n    TYPE = \"xml\"\n]\n"},
+		{"VM_MAD[NAME=dummy]/name", "dummy", "\"::\" ]\n", "\"::\" ]\nVM_MAD = [\n    NAME = \"dummy\"\n]\n"},
+		{"TM_MAD_CONF[NAME=mine]/SHARED", "YES", "\"::\" ]\n", "\"::\" ]\nTM_MAD_CONF = [\n    NAME = \"mine\",\n    SHARED = \"YES\"\n]\n"},
 	} {
 		t.Run(c.key+"="+c.value, func(t *testing.T) {
 			if strings.Count(sample, c.old) != 1 {
@@ -93,23 +96,77 @@ func TestSet(t *testing.T) {
 func TestSetRefuses(t *testing.T) {
 	for _, c := range []struct{ key, value, want string }{
 		{"VM_MAD/ARGUMENTS", "x", "2 attributes have that name"},
-		{"VM_MAD[NAME=vcenter]/ARGUMENTS", "x", "no VM_MAD with NAME = vcenter"},
+		{"VM_MAD/ARGUMENTS", "x", "VM_MAD[NAME=value]/MEMBER"},
+		{"ATTR", "x", "write ATTR[]"},
+		{"SAME[A=1]/B", "x", "selects 2 lists"},
+		{"VM_MAD[NAME=vcenter]", "x", "VM_MAD[NAME=vcenter]/MEMBER"},
+		{"VM_MAD[NAME=kvm]/NAME", "qemu", "cannot get another value"},
+		{"VM_MAD[NAME=vcenter]/name", "qemu", "cannot get another value"},
+		{`VM_MAD[NAME=a\b]/TYPE`, "x", "character '\\\\'"},
+		{"VM_MAD[]", "x", "VM_MAD[NAME=value]/MEMBER"},
 		{"DB", "x", "is a list"},
-		{"PORT/NUMBER", "1", "is no list"},
+		{"PORT/NUMBER", "1", "is not a list"},
 		{"HOSTNAME", "a\nPORT = 1", "character '\\n'"},
 		{"HOSTNAME", `a\`, "character '\\\\'"},
 		{"HOSTNAME", "a]]>b", "]]>"},
 	} {
 		t.Run(c.key+"="+c.value, func(t *testing.T) {
-			f := parse(t, sample)
+			const text = sample + "SAME = [ A = 1 ]\nSAME = [ A = 1 ]\nATTR = a\nATTR = b\n"
+			f := parse(t, text)
 			err := f.Set(parseKey(t, c.key), c.value)
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "oned.conf") {
 				t.Errorf("error %v, want one about oned.conf with %q", err, c.want)
 			}
-			if f.String() != sample {
+			if f.String() != text {
 				t.Error("the file was changed")
 			}
 		})
+	}
+}
+
+// Lines about one new list go into it, and those about the list beside it do not.
+func TestSetAddsOneList(t *testing.T) {
+	const want = sample + `VM_MAD = [
+    NAME = "dummy",
+    EXECUTABLE = "one_vmm_dummy",
+    TYPE = "xml",
+    THREADS = 0
+]
+VM_MAD = [
+    NAME = "other",
+    EXECUTABLE = "one_vmm_other"
+]
+`
+	f := parse(t, sample)
+	for range 2 {
+		for _, c := range [][2]string{
+			{"VM_MAD[NAME=dummy]/EXECUTABLE", "one_vmm_dummy"},
+			{"VM_MAD[NAME=other]/EXECUTABLE", "one_vmm_other"},
+			{"VM_MAD[NAME=dummy]/TYPE", "xml"},
+			{"VM_MAD[NAME=dummy]/THREADS", "0"},
+		} {
+			if err := f.Set(parseKey(t, c[0]), c[1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(want, f.String()); diff != "" {
+			t.Errorf("file (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestSetFurther(t *testing.T) {
+	const before = "VM_RESTRICTED_ATTR = \"NIC/MAC\"\nvm_restricted_attr = \"NIC/FILTER\"\n"
+	f := parse(t, before)
+	for range 2 {
+		for _, value := range []string{"NIC/MAC", "NIC/FILTER", "CONTEXT/FILES"} {
+			if err := f.Set(parseKey(t, "VM_RESTRICTED_ATTR[]"), value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(before+"VM_RESTRICTED_ATTR = \"CONTEXT/FILES\"\n", f.String()); diff != "" {
+			t.Errorf("file (-want +got):\n%s", diff)
+		}
 	}
 }
 
@@ -162,7 +219,7 @@ func TestParseErrors(t *testing.T) {
 			t.Errorf("Parse(%q): error %v, want %q", c.text, err, c.want)
 		}
 	}
-	for _, text := range []string{"", "A/B/C", "A B", "A[B]/C", "/A"} {
+	for _, text := range []string{"", "A/B/C", "A B", "A[B]/C", "/A", "A[]/B", "A[B= c]/D", "A[B=c ]/D", "A[B=]/C"} {
 		if key, err := onedconf.ParseKey(text); err == nil {
 			t.Errorf("ParseKey(%q) = %v, want an error", text, key)
 		}

@@ -54,7 +54,7 @@ func (s *Start) configuration(context.Context) error {
 		if strings.HasPrefix(o.File, driverDir) {
 			continue
 		}
-		if err := s.host.Edit(o.File, func(content []byte) ([]byte, error) { return override(o, content) }); err != nil {
+		if err := s.host.Edit(o.File, func(content []byte) ([]byte, error) { return s.override(o, content) }); err != nil {
 			return explainOverride(o, err)
 		}
 	}
@@ -219,18 +219,22 @@ func (s *Start) listen(l settings.Listen, port int) settings.Listen {
 }
 
 // override returns the content of a file with the setting of a single key.
-func override(o settings.Override, content []byte) ([]byte, error) {
+func (s *Start) override(o settings.Override, content []byte) ([]byte, error) {
 	// The syntax shows in the content: no YAML file consists of NAME = value.
 	if f, err := onedconf.Parse(o.File, string(content)); err == nil && !f.Empty() {
 		key, err := onedconf.ParseKey(o.Key)
 		if err != nil {
 			return nil, err
 		}
+		if _, has, err := f.Get(onedconf.Key{Name: key.Name, Where: key.Where}); err == nil && !has && key.Where != (onedconf.Pair{}) {
+			// The selector may be misspelt.
+			s.host.Log("OPENNEBULA_CONFIG: %s has no %s with %s = %s: adding one", o.File, key.Name, key.Where.Name, key.Where.Value)
+		}
 		return inOnedSyntax(o.File, content, func(f *onedconf.File) error { return f.Set(key, strings.Trim(o.Value, `"`)) })
 	}
 	var value any
 	if err := yaml.Unmarshal([]byte(o.Value), &value); err != nil {
-		return nil, fmt.Errorf("the value %q is no YAML: %w", o.Value, err)
+		return nil, fmt.Errorf("the value %q is not YAML: %w", o.Value, err)
 	}
 	return inYAML(o.File, content, func(f *yamlFile) { f.set(value, strings.Split(o.Key, "/")...) })
 }

@@ -88,6 +88,9 @@ func TestConfiguration(t *testing.T) {
 					{File: "/etc/one/monitord.conf", Key: "LOG/DEBUG_LEVEL", Value: "5"},
 					{File: "/etc/one/oneflow-server.conf", Key: ":log/:level", Value: "0"},
 					{File: "/etc/one/oneflow-server.conf", Key: ":page_size", Value: "[1, a]"},
+					{File: onedConf, Key: "VM_MAD[NAME=dummy]/EXECUTABLE", Value: "one_vmm_dummy"},
+					{File: onedConf, Key: "VM_MAD[NAME=dummy]/TYPE", Value: "xml"},
+					{File: onedConf, Key: "VM_RESTRICTED_ATTR[]", Value: "NIC/MAC"},
 					{File: "/etc/one/guacd", Key: "OPTS", Value: `"-b ::1 -l 4822"`},
 				}
 			},
@@ -95,6 +98,11 @@ func TestConfiguration(t *testing.T) {
 				"monitord.conf":       {{"debug_level = 3", "debug_level = 5"}, {"4124\n]\n", "4124\n]\nPROBES_PERIOD = [\n    BEACON_HOST = 60\n]\n"}},
 				"oneflow-server.conf": {{"127.0.0.1", `"0.0.0.0"`}, {":level: 2", ":level: 0"}, {"'file'\n", "'file'\n:page_size:\n  - 1\n  - \"a\"\n"}},
 				"guacd":               {{"-b 127.0.0.1", "-b ::1"}},
+				"oned.conf": {
+					{"DEBUG_LEVEL = 3", "DEBUG_LEVEL = 2"},
+					{"\"http://frontend:5030\"\n", "\"http://frontend:5030\"\nHOSTNAME = \"one-0.one.default.svc.cluster.local\"\n" +
+						"VM_MAD = [\n    NAME = \"dummy\",\n    EXECUTABLE = \"one_vmm_dummy\",\n    TYPE = \"xml\"\n]\nVM_RESTRICTED_ATTR = \"NIC/MAC\"\n"},
+				},
 			},
 		},
 	} {
@@ -139,6 +147,20 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
+// A selector that fits nothing may be misspelt, so the log names the list that is added.
+func TestConfigurationLogsNewLists(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.2.0")
+	m.settings.Overrides = []settings.Override{
+		{File: onedConf, Key: "VM_MAD[NAME=kmv]/ARGUMENTS", Value: "-t 30"},
+		{File: onedConf, Key: "VM_MAD[NAME=lxc]/ARGUMENTS", Value: "-t 30"},
+	}
+	m.boot()
+	if !m.logged(onedConf+" has no VM_MAD with NAME = kmv: adding one") || m.logged("NAME = lxc") {
+		t.Error("the log must name the list that was added, and no other")
+	}
+}
+
 func TestConfigurationOfDrivers(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "7.2.0")
@@ -168,7 +190,7 @@ func TestConfigurationRefuses(t *testing.T) {
 		}, []string{"OPENNEBULA_CONFIG", "VM_MAD[NAME=value]"}},
 		"override with a bad key": {func(m *machine) {
 			m.settings.Overrides = []settings.Override{{File: onedConf, Key: "A/B/C", Value: "1"}}
-		}, []string{"OPENNEBULA_CONFIG", `"A/B/C" is no key`}},
+		}, []string{"OPENNEBULA_CONFIG", `"A/B/C" is not a key`}},
 		"OneGate's file of an unknown form": {func(m *machine) {
 			m.write(onegateConf, ":port: 5030\n")
 		}, []string{onegateConf, ":server", ":host", "7.2.0"}},

@@ -206,7 +206,7 @@ func (s *Start) withSettings(name string, content []byte, missing bool) ([]byte,
 		if missing {
 			return nil, explainOverride(o, fs.ErrNotExist)
 		}
-		edited, err := override(o, content)
+		edited, err := s.override(o, content)
 		if err != nil {
 			return nil, explainOverride(o, err)
 		}
