@@ -17,6 +17,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"opennebula-kube/image/internal/host"
+	"opennebula-kube/image/internal/onedconf"
 	"opennebula-kube/image/internal/settings"
 )
 
@@ -220,7 +221,7 @@ func (m *machine) install(version string) {
 	}
 	for name, content := range map[string]string{
 		"VERSION": version + "\n", "im/probe.rb": "probe of " + version, "im/same.rb": "same", "etc/vnm/OpenNebulaNetwork.conf": networkConfText,
-		"only-" + version: "x",
+		"only-" + version: "x", "scheduler/rank/place": "place", "scheduler/one_drs/optimize": "optimize",
 	} {
 		m.write(installedDrivers+"/"+name, content)
 	}
@@ -310,9 +311,56 @@ const (
 		`<AUTH_DRIVER>%[3]s</AUTH_DRIVER></USER>');`
 )
 
+// refuses is how oned ends when something is not there that it reads when it starts: nil when all is there.
+func (m *machine) refuses() error {
+	m.t.Helper()
+	end := func(said string) error { return &host.ExitError{Args: []string{"oned"}, Status: 255, Output: said} }
+	for _, dir := range []string{"/run/lock/one", "/run/one", "/var/log/one", stateDir} {
+		if _, err := os.Stat(m.host.Path(dir)); err != nil || m.owner(m.host.Path(dir)) != host.Oneadmin() {
+			return end(fmt.Sprintf("oneadmin cannot write to %s (%v)", dir, err))
+		}
+	}
+	if _, err := os.Stat(m.host.Path("/run/lock/one/one")); err == nil {
+		return end("Error: Cannot start oned, opening lock file /var/lock/one/one")
+	}
+	conf, err := os.ReadFile(m.host.Path(onedConf))
+	if err != nil {
+		return end("Could not load nebula configuration file.")
+	}
+	f, err := onedconf.Parse(onedConf, string(conf))
+	if err != nil {
+		return end(err.Error())
+	}
+	if _, err := os.Stat(m.host.Path(monitordConf)); err != nil {
+		return end("[InM][E] Driver initialization failed, expected INIT SUCCESS message")
+	}
+	scheduler, _, err := f.Get(onedconf.Key{Name: "SCHED_MAD", Member: "ARGUMENTS"})
+	if err != nil {
+		return end(err.Error())
+	}
+	arguments := strings.Fields(scheduler)
+	for _, option := range []string{"-p", "-o"} {
+		dir := driverDir + "/scheduler/" + arguments[slices.Index(arguments, option)+1]
+		if info, err := os.Stat(m.host.Path(dir)); err != nil || !info.IsDir() {
+			return end("[SCM][E] Driver initialization failed, expected INIT SUCCESS message")
+		}
+	}
+	// What its drivers read. The real one would start, and run those of another version.
+	if has, want := m.read(driverDir+"/VERSION"), m.read(sharedDir+"/VERSION"); has != want {
+		return end(fmt.Sprintf("oned %s has drivers of %s", want, has))
+	}
+	if _, err := os.Stat(m.host.Path(networkConf)); err != nil {
+		return end(err.Error())
+	}
+	return nil
+}
+
 // oned starts as oned does: on an empty database it makes tables, auth files and users; on a filled one it needs what it made then.
 func (m *machine) oned() error {
 	m.t.Helper()
+	if err := m.refuses(); err != nil {
+		return err
+	}
 	auth := strings.TrimSpace(m.read(oneAuth))
 	name, password, _ := strings.Cut(auth, ":")
 	s := Start{version: m.version()}
@@ -348,6 +396,18 @@ func (m *machine) oned() error {
 func (m *machine) onedb(_ context.Context, args []string) (string, error) {
 	fail := func(status int, said string) (string, error) {
 		return "", &host.ExitError{Args: args, Status: status, Output: said}
+	}
+	if _, err := os.Stat(m.host.Path(onedConf)); err != nil {
+		return fail(255, "Unable to parse oned.conf: "+err.Error())
+	}
+	if args[0] != "version" {
+		if _, err := os.Stat(m.host.Path("/run/lock/one/one")); err == nil {
+			return fail(255, "First stop OpenNebula. Lock file found: /var/lock/one/one")
+		}
+		// It asks whether oned runs.
+		if _, err := os.Stat(m.host.Path(oneAuth)); err != nil {
+			return fail(255, "ONE_AUTH file not present")
+		}
 	}
 	if m.sql("SELECT COUNT(*) FROM sqlite_master WHERE name = 'db_versioning'") == "0" {
 		return fail(1, "Database is not correctly bootstraped.")

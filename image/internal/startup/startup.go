@@ -112,10 +112,11 @@ func (s *Start) steps() []step {
 		{"undo a first boot that was cut off", s.firstBoot},
 		{"get the database from the other front-ends", s.join},
 		{"bring the database to the version of the software", s.schema},
-		{"find its place in the zone", s.zone},
-		{"set up the accounts in the database", s.accounts},
+		// From here on the volume goes with this version. The drivers come before all that starts oned: it ends without them.
 		{"refresh the drivers on the volume", s.drivers},
 		{"write the configuration of the drivers", s.driverConfiguration},
+		{"find its place in the zone", s.zone},
+		{"set up the accounts in the database", s.accounts},
 	}
 }
 
