@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// answerLimit is how much of an answer is read.
-const answerLimit = 4 << 20
+// answerLimit is how much of an answer is read: the descriptions of a thousand virtual machines or hosts take some megabytes.
+const answerLimit = 64 << 20
 
 // Value is a value of a call or an answer. Exactly one field of an encoded one is set; a string may also come without an element.
 type Value struct {
