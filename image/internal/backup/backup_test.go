@@ -48,6 +48,7 @@ func (d *fakeDatabase) Tables(context.Context) ([]string, error) {
 
 func (d *fakeDatabase) String() string                                { return "the fake database" }
 func (d *fakeDatabase) Query(context.Context, string) (string, error) { return "", nil }
+func (d *fakeDatabase) Literal(string) string                         { return "" }
 func (d *fakeDatabase) Restore(context.Context, string) error         { return nil }
 func (d *fakeDatabase) Clear(context.Context) error                   { return nil }
 

@@ -16,6 +16,8 @@ import (
 type Interface interface {
 	// Query runs statements and returns what they select: a line for each row, with tabs between columns.
 	Query(ctx context.Context, statements string) (string, error)
+	// Literal is how statements have a text, whatever is in it.
+	Literal(text string) string
 	// Tables are the names of all tables.
 	Tables(ctx context.Context) ([]string, error)
 	// Backup writes a file that Restore can put back. The file belongs to oneadmin.

@@ -36,6 +36,17 @@ func TestBackends(t *testing.T) {
 				t.Errorf("rows %q", got)
 			}
 
+			const hostile = "it's \\' \\\\ \"; DROP TABLE user_pool;\n.quit\nDELIMITER x\n#-- /*\t\u00e4\u4e2d\U0001f512"
+			query(t, db, "INSERT INTO user_pool VALUES (2, "+db.Literal(hostile)+"), (3, "+db.Literal("")+")")
+			if got := query(t, db, "SELECT body FROM user_pool WHERE oid = 2"); got != hostile+"\n" {
+				t.Errorf("row %q, want %q", got, hostile)
+			}
+			query(t, db, "UPDATE user_pool SET body = REPLACE(body, "+db.Literal(hostile)+", 'c') WHERE oid = 2")
+			if got := query(t, db, "SELECT body FROM user_pool WHERE oid > 1 ORDER BY oid"); got != "c\n\n" {
+				t.Errorf("rows %q", got)
+			}
+			query(t, db, "DELETE FROM user_pool WHERE oid > 1")
+
 			const backup = "/backup"
 			if err := db.Backup(t.Context(), backup); err != nil {
 				t.Fatal(err)
@@ -67,6 +78,24 @@ func TestBackends(t *testing.T) {
 				t.Errorf("Clear removed a table that is not OpenNebula's: %v", tables)
 			}
 		})
+	}
+}
+
+// A table may have any collation, and what is compared with it must not have another.
+func TestLiteralTakesAnyCollation(t *testing.T) {
+	h := newHost(t)
+	db := openMySQL(t, h)
+	if err := database.Wait(t.Context(), h, db, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	for _, collation := range []string{"utf8mb4_bin", "utf8mb4_unicode_ci", "utf8mb3_general_ci", "latin1_swedish_ci"} {
+		character, _, _ := strings.Cut(collation, "_")
+		query(t, db, "DROP TABLE IF EXISTS user_pool; CREATE TABLE user_pool (body MEDIUMTEXT) CHARACTER SET "+character+" COLLATE "+collation)
+		query(t, db, "INSERT INTO user_pool VALUES ("+db.Literal("<a>\u00e4</a>")+")")
+		query(t, db, "UPDATE user_pool SET body = REPLACE(body, "+db.Literal("\u00e4<")+", "+db.Literal("\u00e4\u00f6<")+")")
+		if got := query(t, db, "SELECT body FROM user_pool"); got != "<a>\u00e4\u00f6</a>\n" {
+			t.Errorf("%s: row %q", collation, got)
+		}
 	}
 }
 
@@ -150,7 +179,7 @@ func openMySQL(t *testing.T, h *host.Host) database.Interface {
 		t.Fatalf("%v: %s", err, out)
 	}
 	init := filepath.Join(dir, "init.sql")
-	const setup = "CREATE DATABASE one;\nCREATE USER one@'%' IDENTIFIED BY 'p$ \"x';\nGRANT ALL ON one.* TO one@'%';\n"
+	const setup = "CREATE DATABASE one CHARACTER SET utf8mb4;\nCREATE USER one@'%' IDENTIFIED BY 'p$ \"x';\nGRANT ALL ON one.* TO one@'%';\n"
 	if err := os.WriteFile(init, []byte(setup), 0o600); err != nil {
 		t.Fatal(err)
 	}

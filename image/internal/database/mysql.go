@@ -40,6 +40,9 @@ func (m *mysql) Query(ctx context.Context, statements string) (string, error) {
 	return m.host.Run(ctx, m.client(script(statements)))
 }
 
+// Literal does not depend on how the server and the client read quotes and backslashes. It takes the collation of what it is compared with.
+func (m *mysql) Literal(text string) string { return fmt.Sprintf("_utf8mb4 X'%x'", text) }
+
 func (m *mysql) Tables(ctx context.Context) ([]string, error) {
 	out, err := m.Query(ctx, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
 	return lines(out), err

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"opennebula-kube/image/internal/host"
 )
@@ -22,6 +23,8 @@ func (s *sqlite) Query(ctx context.Context, statements string) (string, error) {
 		Stdin: script(".bail on\n.timeout 10000\n" + statements + ";\n"),
 	})
 }
+
+func (s *sqlite) Literal(text string) string { return fmt.Sprintf("CAST(X'%x' AS TEXT)", text) }
 
 func (s *sqlite) Tables(ctx context.Context) ([]string, error) {
 	out, err := s.Query(ctx, "SELECT name FROM sqlite_master WHERE type = 'table'")

@@ -3,10 +3,13 @@ package startup
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/Masterminds/semver/v3"
+
+	"opennebula-kube/image/internal/database"
+	"opennebula-kube/image/internal/oned"
 )
 
 const serverName = "serveradmin"
@@ -88,13 +91,8 @@ func (s *Start) serviceSecret() (string, error) {
 	return s.newSecret()
 }
 
-var (
-	passwordElement = regexp.MustCompile(`<PASSWORD>([0-9a-f]{64})</PASSWORD>`)
-	driverElement   = regexp.MustCompile(`<AUTH_DRIVER>([^<]*)</AUTH_DRIVER>`)
-)
-
-// driverOf is how a user logs in whose password start-up sees to.
-func driverOf(id int) string {
+// authDriver returns the authentication driver of a built-in user.
+func authDriver(id int) string {
 	if id == serverID {
 		return "server_cipher"
 	}
@@ -104,22 +102,18 @@ func driverOf(id int) string {
 // setPassword gives a user a password in the database, unless it is that already. It is done in one statement and while oned does not
 // run, so that there is no moment at which a password is in the file and not in the database that a later start would not mend.
 func (s *Start) setPassword(ctx context.Context, id int, password string) error {
-	body, err := s.database.Query(ctx, fmt.Sprintf("SELECT body FROM user_pool WHERE oid = %d", id))
+	user, err := s.user(ctx, s.database, id)
 	if err != nil {
 		return err
 	}
-	driver := driverOf(id)
-	has, with := passwordElement.FindStringSubmatch(body), driverElement.FindStringSubmatch(body)
-	switch {
-	case body == "":
+	switch driver := authDriver(id); {
+	case user == nil:
 		s.host.Log("there is no user %d in the database: somebody has removed it; leaving it so", id)
 		return nil
-	case with != nil && with[1] != driver:
-		s.host.Log("user %d logs in by %s, not by %s: leaving its password alone", id, with[1], driver)
+	case user.Driver != driver:
+		s.host.Log("user %d logs in by %s, not by %s: leaving its password alone", id, user.Driver, driver)
 		return nil
-	case has == nil || with == nil:
-		return fmt.Errorf("user %d in the database has no password of a form that is known: set it with oneuser passwd %d", id, id)
-	case has[1] == hash(password):
+	case user.Password == hash(password):
 		return nil
 	}
 	if server, err := s.federation("SERVER_ID"); err != nil {
@@ -129,10 +123,32 @@ func (s *Start) setPassword(ctx context.Context, id int, password string) error 
 		s.host.Log("the password of user %d was changed, but this is one server of several: run oneuser passwd %d on the leader", id, id)
 		return nil
 	}
-	statement := fmt.Sprintf("UPDATE user_pool SET body = REPLACE(body, '%s', '<PASSWORD>%s</PASSWORD>') WHERE oid = %d", has[0], hash(password), id)
+	// All up to the password is replaced, for what follows may have the same text in it.
+	before, after := user.ReplacePassword(hash(password))
+	statement := fmt.Sprintf("UPDATE user_pool SET body = REPLACE(body, %s, %s) WHERE oid = %d", s.database.Literal(before), s.database.Literal(after), id)
 	if _, err := s.database.Query(ctx, statement); err != nil {
 		return fmt.Errorf("change the password of user %d: %w", id, err)
 	}
+	if user, err = s.user(ctx, s.database, id); err != nil {
+		return fmt.Errorf("change the password of user %d: %w", id, err)
+	}
+	if user == nil || user.Password != hash(password) {
+		return fmt.Errorf("the password of user %d in %s is not the one that was just written there: something else writes to the database; stop it, "+
+			"then start again", id, s.database)
+	}
 	s.host.Log("changed the password of user %d in the database", id)
 	return nil
+}
+
+// user reads how a user logs in, nil if there is none with that id.
+func (s *Start) user(ctx context.Context, db database.Interface, id int) (*oned.User, error) {
+	row, err := db.Query(ctx, fmt.Sprintf("SELECT body FROM user_pool WHERE oid = %d", id))
+	if err != nil || row == "" {
+		return nil, err
+	}
+	user, err := oned.ReadUser(strings.TrimSuffix(row, "\n"))
+	if err != nil {
+		return nil, fmt.Errorf("user %d in %s: %w; the database is damaged: restore a backup", id, db, err)
+	}
+	return &user, nil
 }

@@ -173,7 +173,7 @@ func (f *fleet) RoundTrip(r *http.Request) (*http.Response, error) {
 	case m.isCut(true):
 		return nil, errCut
 	case call.Method == "one.user.passwd" && call.Params[1].Int == 1:
-		m.sql("UPDATE user_pool SET body = '<USER><ID>1</ID><PASSWORD>" + call.Params[2].String + "</PASSWORD><AUTH_DRIVER>server_cipher</AUTH_DRIVER></USER>' WHERE oid = 1")
+		m.sql("DELETE FROM user_pool WHERE oid = 1;" + m.insertUser(1, "serveradmin", call.Params[2].String))
 	case call.Method == "one.zone.addserver":
 		m.addServer(call.Params[2].String)
 	case call.Method == "one.zone.delserver":
@@ -212,7 +212,7 @@ func (m *machine) deleteServer(id int) {
 func (m *machine) setServers(servers []oned.Server) {
 	pool := ""
 	for _, s := range servers {
-		pool += fmt.Sprintf("<SERVER><ENDPOINT>%s</ENDPOINT><ID>%d</ID></SERVER>", s.Endpoint, s.ID)
+		pool += fmt.Sprintf("<SERVER><ENDPOINT><![CDATA[%s]]></ENDPOINT><ID><![CDATA[%d]]></ID></SERVER>", s.Endpoint, s.ID)
 	}
 	m.sql("UPDATE zone_pool SET body = '<ZONE><ID>0</ID><SERVER_POOL>" + pool + "</SERVER_POOL></ZONE>' WHERE oid = 0")
 }
@@ -507,7 +507,7 @@ func TestFrontEndsWithOtherLogin(t *testing.T) {
 	f := newFleet(t, "7.2.0")
 	f.bootAll(t)
 	for _, m := range f.machines {
-		m.sql("UPDATE user_pool SET body = '<USER><ID>1</ID><PASSWORD>" + hash("other") + "</PASSWORD><AUTH_DRIVER>x509</AUTH_DRIVER></USER>' WHERE oid = 1")
+		m.sql("DELETE FROM user_pool WHERE oid = 1;" + strings.Replace(m.insertUser(1, "serveradmin", hash("other")), "[server_cipher]", "[x509]", 1))
 	}
 	before := f.machines[2].dump()
 	delete(f.states, 2)
@@ -605,6 +605,10 @@ func TestFrontEndsRefuse(t *testing.T) {
 		{"another password", func(f *fleet) { f.machines[0].settings.OneadminPassword = "second" }, "oned refuses one.zone.raftstatus: User couldn't be authenticated, aborting.; either its password of oneadmin is another"},
 		{"another secret of the services", func(f *fleet) { f.machines[0].settings.HA.Secrets.ServerAdmin = "other" }, "runs with another version of the database, or other passwords"},
 		{"another key", func(f *fleet) { f.machines[0].settings.HA.Secrets.OneKey = "other" }, "one_key has another key than OPENNEBULA_HA_ONE_KEY"},
+		// What cannot be read is not taken for a password of the settings.
+		{"a password that cannot be read", func(f *fleet) {
+			f.machines[0].sql("UPDATE user_pool SET body = REPLACE(body, 'PASSWORD>', 'PASSWD>') WHERE oid = 1")
+		}, "user 1 in the database /var/lib/one/one.db: read the document of a user: it has 0 elements USER/PASSWORD"},
 		{"another name", func(f *fleet) { f.machines[0].settings.HA.Servers = []string{"one-9.one", "one-1.one", "one-2.one"} }, "onezone server-add"},
 		{"another name, a database down", func(f *fleet) {
 			f.machines[0].settings.HA.Servers = []string{"one-9.one", "one-1.one", "one-2.one"}
@@ -614,8 +618,8 @@ func TestFrontEndsRefuse(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFleet(t, "7.2.0")
 			f.bootAll(t)
-			before := f.machines[0].dump()
 			c.change(f)
+			before := f.machines[0].dump()
 			f.wantRefused(t, 0, c.want)
 			if f.machines[0].dump() != before {
 				t.Error("the database has changed")

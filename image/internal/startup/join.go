@@ -63,7 +63,8 @@ func (s *Start) leaveLog(ctx context.Context) error {
 	}
 	if slices.Contains(tables, "system_attributes") {
 		generation := fmt.Sprintf("%s of %s", stamp(s.host.Now()), s.settings.HA.Servers[s.settings.HA.Self])
-		statements = append(statements, fmt.Sprintf("REPLACE INTO system_attributes (name, body) VALUES ('%s', '%s')", generationName, generation))
+		statements = append(statements, fmt.Sprintf("REPLACE INTO system_attributes (name, body) VALUES (%s, %s)",
+			s.database.Literal(generationName), s.database.Literal(generation)))
 	}
 	if len(statements) == 0 {
 		return nil

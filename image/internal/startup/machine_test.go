@@ -2,6 +2,7 @@ package startup
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -307,8 +308,6 @@ const (
 		CREATE TABLE logdb (log_index INTEGER PRIMARY KEY, term INTEGER, applied BOOLEAN);
 		CREATE TABLE db_versioning (version TEXT);`
 	insertZone = `INSERT INTO zone_pool VALUES (0, '<ZONE><ID>0</ID><SERVER_POOL></SERVER_POOL></ZONE>'); INSERT INTO logdb VALUES (0, 0, '1');`
-	insertUser = `INSERT INTO user_pool VALUES (%d, '%s', '<USER><ID>%[1]d</ID><NAME>%[2]s</NAME><PASSWORD>%[4]s</PASSWORD>` +
-		`<AUTH_DRIVER>%[3]s</AUTH_DRIVER></USER>');`
 )
 
 // refuses is how oned ends when something is not there that it reads when it starts: nil when all is there.
@@ -377,8 +376,7 @@ func (m *machine) oned() error {
 			}
 			m.write(file, "serveradmin:secret\n")
 		}
-		m.sql(fmt.Sprintf(insertUser, 0, name, "core", hash(password)) + insertZone +
-			fmt.Sprintf(insertUser, 1, "serveradmin", "server_cipher", hash("secret")))
+		m.sql(m.insertUser(0, name, hash(password)) + insertZone + m.insertUser(1, "serveradmin", hash("secret")))
 	}
 	if has := m.sql("SELECT body FROM user_pool WHERE oid = 0"); !strings.Contains(has, hash(password)) {
 		return fmt.Errorf("the password in %s is not that of %s", oneAuth, has)
@@ -390,6 +388,31 @@ func (m *machine) oned() error {
 		}
 	}
 	return nil
+}
+
+// insertUser writes a user as oned was seen to do, with another hash.
+func (m *machine) insertUser(id int, name, hash string) string {
+	m.t.Helper()
+	content, err := os.ReadFile("../oned/testdata/user_pool.json")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var rows []struct {
+		OID  int    `json:"oid"`
+		Name string `json:"name"`
+		Body string `json:"body"`
+	}
+	if err := json.Unmarshal(content, &rows); err != nil {
+		m.t.Fatal(err)
+	}
+	for _, row := range rows {
+		if row.OID == id && row.Name == name {
+			begin := strings.Index(row.Body, "<PASSWORD><![CDATA[") + len("<PASSWORD><![CDATA[")
+			return fmt.Sprintf("INSERT INTO user_pool VALUES (%d, '%s', '%s');", id, name, row.Body[:begin]+hash+row.Body[begin+len(hash):])
+		}
+	}
+	m.t.Fatalf("no user %d with the name %s was recorded", id, name)
+	return ""
 }
 
 // onedb is the tool, as far as start-up uses it. Its upgrade is made in two parts, and may be cut off between them.

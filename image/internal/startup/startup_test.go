@@ -2,7 +2,6 @@ package startup
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -145,7 +144,7 @@ func TestFirstBootOfOnedCutOff(t *testing.T) {
 		"tables":             func(m *machine) { m.sql(createTables) },
 		"tables, auth files": func(m *machine) { m.sql(createTables); m.write(authDir+"/onegate_auth", "serveradmin:x\n") },
 		"oneadmin only": func(m *machine) {
-			m.sql(createTables + "INSERT INTO db_versioning VALUES ('7.2.0');" + fmt.Sprintf(insertUser, 0, "oneadmin", "core", hash("first")))
+			m.sql(createTables + "INSERT INTO db_versioning VALUES ('7.2.0');" + m.insertUser(0, "oneadmin", hash("first")))
 			m.write(authDir+"/sunstone_auth", "serveradmin:x\n")
 		},
 	} {
@@ -207,7 +206,7 @@ func TestPassword(t *testing.T) {
 func TestPasswordThatIsNotInTheDatabase(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ sql, conf, log string }{
-		"other driver":     {sql: "UPDATE user_pool SET body = REPLACE(body, '>core<', '>ldap<')", log: "logs in by ldap"},
+		"other driver":     {sql: "UPDATE user_pool SET body = REPLACE(body, '[core]', '[ldap]')", log: "logs in by ldap"},
 		"several servers":  {conf: "SERVER_ID = 1", log: "oneuser passwd 0 on the leader"},
 		"removed by admin": {sql: "DELETE FROM user_pool WHERE oid = 0", log: "there is no user 0"},
 	} {
@@ -230,6 +229,74 @@ func TestPasswordThatIsNotInTheDatabase(t *testing.T) {
 			}
 			if after := m.sql("SELECT body FROM user_pool WHERE oid = 0"); after != before {
 				t.Errorf("the user was changed from %s to %s", before, after)
+			}
+		})
+	}
+}
+
+// TestPasswordInTheDatabase changes the password in documents of all forms that may be there, and nothing else in them.
+func TestPasswordInTheDatabase(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.2.0")
+	m.boot()
+	recorded := m.sql("SELECT body FROM user_pool WHERE oid = 0")
+	has, want := "<PASSWORD><![CDATA["+hash("first")+"]]></PASSWORD>", "<PASSWORD><![CDATA["+hash("second")+"]]></PASSWORD>"
+	for name, change := range map[string]*strings.Replacer{
+		"as oned writes it": strings.NewReplacer(),
+		"text":              strings.NewReplacer(has, "<PASSWORD>"+hash("first")+"</PASSWORD>"),
+		"another hash":      strings.NewReplacer(has, "<PASSWORD><![CDATA[da39a3ee5e6b4b0d3255bfef95601890afd80709]]></PASSWORD>"),
+		"no text":           strings.NewReplacer(has, "<PASSWORD/>"),
+		"indented":          strings.NewReplacer("><![", "><![", "]]></", "]]></", "><", ">\n  <"),
+		"hostile":           strings.NewReplacer(has, `<PASSWORD a="'">\'; DROP TABLE user_pool; --</PASSWORD>`, "oneadmin</NAME>", "o'ne\\' ä中</NAME>"),
+		// A user may have attributes of that name, and with that value.
+		"twice": strings.NewReplacer("<TEMPLATE>", "<TEMPLATE>"+has),
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := change.Replace(recorded)
+			c := m.copy(t)
+			c.sql("UPDATE user_pool SET body = '" + strings.ReplaceAll(before, "'", "''") + "' WHERE oid = 0")
+			c.settings.OneadminPassword = "second"
+			for range 2 {
+				c.boot()
+				from := strings.Index(before, "<PASSWORD")
+				to := from + strings.Index(before[from:], "<AUTH_DRIVER>")
+				for before[to-1] != '>' {
+					to--
+				}
+				if diff := cmp.Diff(before[:from]+want+before[to:], c.sql("SELECT body FROM user_pool WHERE oid = 0")); diff != "" {
+					t.Errorf("document (-want +got):\n%s", diff)
+				}
+			}
+			if others := c.sql("SELECT body FROM user_pool WHERE oid > 0"); others != m.sql("SELECT body FROM user_pool WHERE oid > 0") {
+				t.Errorf("other users: %s", others)
+			}
+		})
+	}
+}
+
+// TestUserThatCannotBeRead has documents of which nothing may be concluded.
+func TestUserThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.2.0")
+	m.boot()
+	for name, change := range map[string]string{
+		"cut off":     "substr(body, 1, 200)",
+		"empty":       "''",
+		"no password": "REPLACE(body, 'PASSWORD>', 'PASSWD>')",
+		"no driver":   "REPLACE(body, 'AUTH_DRIVER', 'DRIVER')",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := m.copy(t)
+			c.sql("UPDATE user_pool SET body = " + change + " WHERE oid = 0")
+			before := c.sql("SELECT body FROM user_pool")
+			err := c.start()
+			for _, want := range []string{"set up the accounts", "user 0 in the database", "restore a backup"} {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("error %v, want %q in it", err, want)
+				}
+			}
+			if after := c.sql("SELECT body FROM user_pool"); after != before {
+				t.Errorf("the users were changed from %s to %s", before, after)
 			}
 		})
 	}

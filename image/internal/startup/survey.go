@@ -119,16 +119,17 @@ func (s *Start) lookAtDatabase(ctx context.Context, db database.Interface, f *fr
 		return err
 	}
 	for id, password := range []string{adminID: s.settings.OneadminPassword, serverID: s.settings.HA.Secrets.ServerAdmin} {
-		has, err := s.passwordOf(ctx, db, id)
+		user, err := s.user(ctx, db, id)
 		if err != nil {
 			return err
 		}
-		if has == "" || has == hash(password) {
+		// A password that setPassword would leave alone counts as well.
+		if user == nil || user.Driver != authDriver(id) || user.Password == hash(password) {
 			f.Passwords++
 		}
 	}
 	if slices.Contains(tables, "system_attributes") {
-		generation, err := db.Query(ctx, "SELECT body FROM system_attributes WHERE name = '"+generationName+"'")
+		generation, err := db.Query(ctx, "SELECT body FROM system_attributes WHERE name = "+db.Literal(generationName))
 		if err != nil {
 			return err
 		}
@@ -160,16 +161,6 @@ func (s *Start) databaseVersion(ctx context.Context, db database.Interface, tabl
 		}
 	}
 	return newest, nil
-}
-
-// passwordOf is the hash of a user's password, "" for none that setPassword would change.
-func (s *Start) passwordOf(ctx context.Context, db database.Interface, id int) (string, error) {
-	body, err := db.Query(ctx, fmt.Sprintf("SELECT body FROM user_pool WHERE oid = %d", id))
-	driver := driverElement.FindStringSubmatch(body)
-	if found := passwordElement.FindStringSubmatch(body); found != nil && driver != nil && driver[1] == driverOf(id) {
-		return found[1], err
-	}
-	return "", err
 }
 
 func (s *Start) position(ctx context.Context, db database.Interface, tables []string) (frontends.Position, error) {
