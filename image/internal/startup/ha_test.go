@@ -609,6 +609,8 @@ func TestFrontEndsRefuse(t *testing.T) {
 		{"a password that cannot be read", func(f *fleet) {
 			f.machines[0].sql("UPDATE user_pool SET body = REPLACE(body, 'PASSWORD>', 'PASSWD>') WHERE oid = 1")
 		}, "user 1 in the database /var/lib/one/one.db: read the document of a user: it has 0 elements USER/PASSWORD"},
+		// Its database is not outdated, and not to be replaced.
+		{"a onedb without a library", func(f *fleet) { f.machines[0].rubyFails = func(string) bool { return true } }, noLibrary},
 		{"another name", func(f *fleet) { f.machines[0].settings.HA.Servers = []string{"one-9.one", "one-1.one", "one-2.one"} }, "onezone server-add"},
 		{"another name, a database down", func(f *fleet) {
 			f.machines[0].settings.HA.Servers = []string{"one-9.one", "one-1.one", "one-2.one"}

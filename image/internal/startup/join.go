@@ -24,12 +24,12 @@ func (s *Start) join(ctx context.Context) error {
 		return nil
 	}
 	for {
-		status, _, err := s.onedb(ctx, "version", "-v")
-		if err != nil || status == schemaNewer {
+		state, _, err := s.schemaState(ctx)
+		if err != nil || state == schemaNewer {
 			// The next step says so.
 			return err
 		}
-		decision, err := s.decide(ctx, status != 0)
+		decision, err := s.decide(ctx, state != schemaCurrent)
 		if err != nil {
 			return err
 		}

@@ -40,6 +40,8 @@ type machine struct {
 	fleet *fleet
 	// upgradeFails is what onedb upgrade prints when it fails.
 	upgradeFails string
+	// rubyFails tells whether a command of onedb ends as it does when Ruby does not find a library.
+	rubyFails func(command string) bool
 }
 
 var errCut = errors.New("cut off")
@@ -415,6 +417,9 @@ func (m *machine) insertUser(id int, name, hash string) string {
 	return ""
 }
 
+// noLibrary is what Ruby prints when it does not find one.
+const noLibrary = "cannot load such file -- augeas (LoadError)"
+
 // onedb is the tool, as far as start-up uses it. Its upgrade is made in two parts, and may be cut off between them.
 func (m *machine) onedb(_ context.Context, args []string) (string, error) {
 	fail := func(status int, said string) (string, error) {
@@ -431,6 +436,9 @@ func (m *machine) onedb(_ context.Context, args []string) (string, error) {
 		if _, err := os.Stat(m.host.Path(oneAuth)); err != nil {
 			return fail(255, "ONE_AUTH file not present")
 		}
+	}
+	if m.rubyFails != nil && m.rubyFails(args[0]) {
+		return fail(1, noLibrary)
 	}
 	if m.sql("SELECT COUNT(*) FROM sqlite_master WHERE name = 'db_versioning'") == "0" {
 		return fail(1, "Database is not correctly bootstraped.")

@@ -12,14 +12,18 @@ import (
 	"time"
 
 	"opennebula-kube/image/internal/backup"
+	"opennebula-kube/image/internal/database"
 	"opennebula-kube/image/internal/host"
 )
 
-// Exit statuses of onedb version -v besides 0, which is for a schema that the software works with.
+// schemaState is how the schema of the database goes with the software.
+type schemaState int
+
 const (
-	schemaMissing = 1
-	schemaOlder   = 2
-	schemaNewer   = 3
+	schemaMissing schemaState = iota
+	schemaCurrent
+	schemaOlder
+	schemaNewer
 )
 
 const (
@@ -34,13 +38,11 @@ const (
 
 // schema upgrades a database of an older OpenNebula, and refuses one of a newer.
 func (s *Start) schema(ctx context.Context) error {
-	status, said, err := s.onedb(ctx, "version", "-v")
+	state, said, err := s.schemaState(ctx)
 	if err != nil {
 		return err
 	}
-	switch status {
-	case 0:
-		return s.finishUpgrade()
+	switch state {
 	case schemaMissing:
 		return nil
 	case schemaOlder:
@@ -53,7 +55,42 @@ func (s *Start) schema(ctx context.Context) error {
 		return fmt.Errorf("%s is of a newer OpenNebula than this one, %s: start an image of that version%s; nothing was changed\n%s",
 			s.database, s.version, advice, said)
 	}
-	return fmt.Errorf("onedb version -v ended with status %d:\n%s", status, said)
+	return s.finishUpgrade()
+}
+
+// schemaState asks the database whether it has a schema, and onedb how that goes with the software; said is what onedb printed. onedb alone
+// does not do: it ends with 1 for a database without a schema, and when Ruby does not find a library. That onedb cannot tell is an error with an
+// *host.ExitError in it.
+func (s *Start) schemaState(ctx context.Context) (state schemaState, said string, err error) {
+	tables, err := s.database.Tables(ctx)
+	if err != nil || !slices.ContainsFunc(tables, database.Own) {
+		return schemaMissing, "", err
+	}
+	version, err := s.databaseVersion(ctx, s.database, tables)
+	if err != nil {
+		return schemaMissing, "", err
+	}
+	if version == nil {
+		return schemaMissing, "", fmt.Errorf("%s has OpenNebula's tables, but db_versioning does not tell of which version: it is damaged; restore a backup, "+
+			"or give an empty database", s.database)
+	}
+	status, said, err := s.onedb(ctx, "version", "-v")
+	if err != nil {
+		return schemaMissing, "", err
+	}
+	// What onedb ends with.
+	const current, older, newer = 0, 2, 3
+	switch status {
+	case current:
+		return schemaCurrent, said, nil
+	case older:
+		return schemaOlder, said, nil
+	case newer:
+		return schemaNewer, said, nil
+	}
+	exit := &host.ExitError{Args: []string{"onedb version -v"}, Status: status, Output: said}
+	return schemaMissing, "", fmt.Errorf("find out whether OpenNebula %s works with %s, which has schema %s: %w; mend what it says: nothing was upgraded",
+		s.version, s.database, version, exit)
 }
 
 // onedb runs the tool and returns its exit status and what it printed.
@@ -82,30 +119,53 @@ func (s *Start) upgrade(ctx context.Context) error {
 		return s.failedUpgrade(ctx, fmt.Sprintf("onedb upgrade ended with status %d:\n%s", status, said))
 	}
 	// The schema counts, not what the tool says of itself.
-	if status, said, err = s.onedb(ctx, "version", "-v"); err != nil {
+	if failed, err := s.failedSchema(ctx); err != nil {
 		return err
-	} else if status != 0 {
-		return s.failedUpgrade(ctx, fmt.Sprintf("after onedb upgrade, onedb version -v ends with status %d:\n%s", status, said))
+	} else if failed != "" {
+		return s.failedUpgrade(ctx, "after onedb upgrade: "+failed)
 	}
-	if err := s.check(ctx, backup); err != nil {
+	unchecked, err := s.check(ctx, backup)
+	if err != nil {
 		return err
+	}
+	if unchecked {
+		// It may have ended while it put its own backup back.
+		if failed, err := s.failedSchema(ctx); err != nil {
+			return err
+		} else if failed != "" {
+			return s.failedUpgrade(ctx, "after onedb fsck: "+failed)
+		}
 	}
 	s.host.Log("upgraded %s", s.database)
 	return s.finishUpgrade()
 }
 
-// check has onedb look for inconsistencies and repair them. What it cannot repair has been there before: it is told, and no more.
-func (s *Start) check(ctx context.Context, backup string) error {
+// failedSchema tells why the schema is not that of the software, "" when it is.
+func (s *Start) failedSchema(ctx context.Context) (string, error) {
+	state, said, err := s.schemaState(ctx)
+	if _, unclear := errors.AsType[*host.ExitError](err); unclear {
+		return err.Error(), nil
+	}
+	if err == nil && state != schemaCurrent {
+		return fmt.Sprintf("the schema is not that of OpenNebula %s:\n%s", s.version, said), nil
+	}
+	return "", err
+}
+
+// check has onedb look for inconsistencies and repair them. It ends with 0 also when it cannot repair all; what it prints then is about what has
+// been there before. That it did not do its work is logged, for an unchecked database is better than none.
+func (s *Start) check(ctx context.Context, backup string) (unchecked bool, err error) {
 	own := backup + checkSuffix
 	status, said, err := s.onedb(ctx, "fsck", "--force", "--backup", s.host.Path(own))
 	if err != nil {
-		return err
+		return true, err
 	}
 	if status != 0 {
-		s.host.Log("onedb fsck ended with status %d:\n%s", status, said)
+		s.host.Log("onedb fsck ended with status %d, so the upgraded database is unchecked: run it when oned does not run, to see whether there is "+
+			"anything to repair:\n%s", status, said)
 	}
 	_, err = s.host.Remove(own)
-	return err
+	return status != 0, err
 }
 
 // backup writes a backup of the database, in a file that has its name only when it is whole.

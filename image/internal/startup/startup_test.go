@@ -379,6 +379,98 @@ func TestUpgradeFails(t *testing.T) {
 	m.boot()
 }
 
+// TestOnedbThatCannotTell has a onedb that ends with 1 as for a database without a schema: it must not be taken for that.
+func TestOnedbThatCannotTell(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.0.1")
+	m.rubyFails = func(string) bool { return true }
+	// There is nothing to ask about an empty database.
+	m.boot()
+	for _, version := range []string{"7.0.1", "7.2.0"} {
+		m.install(version)
+		err := m.start()
+		for _, want := range []string{noLibrary, "status 1", "has schema 7.0.0", "nothing was upgraded"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("OpenNebula %s: error %v, want %q in it", version, err, want)
+			}
+		}
+		if got := m.sql("SELECT version FROM db_versioning"); got != "7.0.0" {
+			t.Errorf("schema %s, want 7.0.0", got)
+		}
+	}
+	m.rubyFails = nil
+	m.boot()
+	if got := m.sql("SELECT version FROM db_versioning"); got != "7.2.0" {
+		t.Errorf("schema %s when onedb works again, want 7.2.0", got)
+	}
+}
+
+func TestUpgradeThatCannotBeVerified(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fails func(m *machine) func(command string) bool
+		want  string
+	}{
+		"onedb breaks": {func(*machine) func(string) bool {
+			versions := 0
+			return func(command string) bool {
+				if command == "version" {
+					versions++
+				}
+				return versions == 2
+			}
+		}, "after onedb upgrade: "},
+		"fsck leaves another schema": {func(m *machine) func(string) bool {
+			return func(command string) bool {
+				if command == "fsck" {
+					m.sql("UPDATE db_versioning SET version = '7.1.0'")
+				}
+				return command == "fsck"
+			}
+		}, "after onedb fsck: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, "7.0.1")
+			m.boot()
+			m.install("7.2.0")
+			m.rubyFails = c.fails(m)
+			err := m.start()
+			for _, want := range []string{c.want, "as it was before"} {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("error %v, want %q in it", err, want)
+				}
+			}
+			if got := m.sql("SELECT version FROM db_versioning"); got != "7.0.0" {
+				t.Errorf("schema %s, want 7.0.0", got)
+			}
+		})
+	}
+}
+
+func TestUpgradeWithoutCheck(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.0.1")
+	m.boot()
+	m.install("7.2.0")
+	m.rubyFails = func(command string) bool { return command == "fsck" }
+	m.boot()
+	if got := m.sql("SELECT version FROM db_versioning"); got != "7.2.0" || !m.logged("the upgraded database is unchecked") || !m.logged(noLibrary) {
+		t.Errorf("schema %s, want 7.2.0, and the log is to say that it is unchecked, and why", got)
+	}
+}
+
+func TestDatabaseWithoutVersion(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "7.2.0")
+	m.boot()
+	m.sql("DELETE FROM db_versioning")
+	for _, want := range []string{"db_versioning does not tell", "restore a backup"} {
+		if err := m.start(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q in it", err, want)
+		}
+	}
+}
+
 func TestNewerDatabaseIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "7.4.0")

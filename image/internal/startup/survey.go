@@ -118,6 +118,9 @@ func (s *Start) lookAtDatabase(ctx context.Context, db database.Interface, f *fr
 	if f.Version, err = s.databaseVersion(ctx, db, tables); err != nil {
 		return err
 	}
+	if f.Version == nil {
+		return fmt.Errorf("%s has no version in db_versioning: it is being made, restored or upgraded, or that was cut off", db)
+	}
 	for id, password := range []string{adminID: s.settings.OneadminPassword, serverID: s.settings.HA.Secrets.ServerAdmin} {
 		user, err := s.user(ctx, db, id)
 		if err != nil {
@@ -139,9 +142,9 @@ func (s *Start) lookAtDatabase(ctx context.Context, db database.Interface, f *fr
 	return err
 }
 
-// databaseVersion is the newest that a database was upgraded to: it has a row for each.
+// databaseVersion is the newest that a database was upgraded to: it has a row for each. It is nil for a database without one.
 func (s *Start) databaseVersion(ctx context.Context, db database.Interface, tables []string) (*semver.Version, error) {
-	newest := semver.New(0, 0, 0, "", "")
+	var newest *semver.Version
 	for _, table := range []string{"db_versioning", "local_db_versioning"} {
 		if !slices.Contains(tables, table) {
 			continue
@@ -155,7 +158,7 @@ func (s *Start) databaseVersion(ctx context.Context, db database.Interface, tabl
 			if err != nil {
 				return nil, fmt.Errorf("%s in %s has version %q: %w", table, db, text, err)
 			}
-			if version.GreaterThan(newest) {
+			if newest == nil || version.GreaterThan(newest) {
 				newest = version
 			}
 		}
