@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"opennebula-kube/image/internal/host"
@@ -91,7 +92,7 @@ func (a archive) addVolume(files *tar.Writer) error {
 				return fs.SkipDir
 			}
 			return nil
-		case host.IsLeftover(name):
+		case !entry.IsDir() && host.IsLeftover(name):
 			return nil
 		}
 		return a.add(files, path, volumePrefix+name)
@@ -134,7 +135,8 @@ func (a archive) add(files *tar.Writer, path, name string) error {
 	if header.Typeflag != tar.TypeReg {
 		return files.WriteHeader(header)
 	}
-	content, err := os.Open(path)
+	// By now oneadmin's programs may have put a link or a pipe there.
+	content, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,9 +89,20 @@ func fill(t *testing.T, h *host.Host) {
 	} {
 		write(t, h, "/var/lib/one/"+path, "content of "+path, mode)
 	}
+	for path, mode := range map[string]os.FileMode{
+		"remotes/im/snapshot": 0o750, "remotes/im/readonly": 0o555, "remotes/im/.mine.new": 0o700, "datastores/2": 0o755,
+	} {
+		if err := errors.Join(os.MkdirAll(h.Path("/var/lib/one/"+path), 0o755), os.Chmod(h.Path("/var/lib/one/"+path), mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := errors.Join(
 		os.Symlink("../im", h.Path("/var/lib/one/remotes/link")),
+		os.Symlink("/no/such/file", h.Path("/var/lib/one/remotes/dangling")),
+		syscall.Mkfifo(h.Path("/var/lib/one/remotes/pipe"), 0o600),
 		os.Chmod(h.Path("/var/lib/one/.ssh"), 0o700),
+		h.Chown(h.Path("/var/lib/one/remotes/im/snapshot"), host.Oneadmin()),
+		h.Chown(h.Path("/var/lib/one/remotes/dangling"), host.Oneadmin()),
 		h.Chown(h.Path("/var/lib/one/.one/one_auth"), host.Oneadmin()),
 	); err != nil {
 		t.Fatal(err)
@@ -168,6 +180,8 @@ func TestMakeAndExtract(t *testing.T) {
 				".one": "drwxr-xr-x {0 0} ", ".ssh": "drwx------ {0 0} ", ".one-container": "drwxr-xr-x {0 0} ", "remotes": "drwxr-xr-x {0 0} ",
 				"remotes/etc": "drwxr-xr-x {0 0} ", "remotes/etc/vnm": "drwxr-xr-x {0 0} ", "remotes/im": "drwxr-xr-x {0 0} ",
 				"vms": "drwxr-xr-x {0 0} ", "vms/3": "drwxr-xr-x {0 0} ", "remotes/link": "Lrwxrwxrwx {0 0} ../im",
+				"remotes/dangling": "Lrwxrwxrwx {9869 9869} /no/such/file", "remotes/im/snapshot": "drwxr-x--- {9869 9869} ",
+				"remotes/im/readonly": "dr-xr-xr-x {0 0} ", "remotes/im/.mine.new": "drwx------ {0 0} ",
 				".one/one_auth":          "-rw------- {9869 9869} content of .one/one_auth",
 				".ssh/id_rsa":            "-rw------- {0 0} content of .ssh/id_rsa",
 				"remotes/etc/vnm/x.conf": "-rw-r--r-- {0 0} content of remotes/etc/vnm/x.conf",

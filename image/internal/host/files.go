@@ -138,7 +138,7 @@ func (h *Host) ReadFile(path string) ([]byte, error) {
 	return content, err
 }
 
-// Remove removes a file, for good, and tells whether there was one.
+// Remove removes a file or an empty directory, for good, and tells whether there was one.
 func (h *Host) Remove(path string) (bool, error) {
 	err := h.Disk.Remove(h.Path(path))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -171,7 +171,8 @@ func (h *Host) Edit(path string, edit func(content []byte) ([]byte, error)) erro
 	return h.WriteFile(path, edited, info.Mode().Perm(), owner)
 }
 
-// Copy copies a file or a link with its mode, in one step, to a place in a directory that may have to be made.
+// Copy copies a file, a link, or a directory without what is in it, with its mode, in one step, to a place in a directory that may have to
+// be made.
 func (h *Host) Copy(from, to string, owner Owner) error { return h.copy(from, to, owner, true) }
 
 // CopyLazily is Copy that does not wait for the disk, which would take seconds with many files: Flush does, once for all.
@@ -185,10 +186,18 @@ func (h *Host) copy(from, to string, owner Owner, wait bool) error {
 	if err := h.parents(filepath.Dir(to), owner); err != nil {
 		return err
 	}
-	if info.Mode().Type() == fs.ModeSymlink {
+	switch info.Mode().Type() {
+	case fs.ModeSymlink:
 		return h.copyLink(from, to, owner)
+	case fs.ModeDir:
+		if has, err := os.Lstat(h.Path(to)); err == nil && has.IsDir() {
+			return h.Attributes(to, info.Mode().Perm(), owner)
+		}
+		return h.newDirectory(to, info.Mode().Perm(), owner, wait)
+	case 0:
+		return h.copyContent(from, to, info.Mode().Perm(), owner, wait)
 	}
-	return h.copyContent(from, to, info.Mode().Perm(), owner, wait)
+	return fmt.Errorf("copy %s: it is not a file, a directory or a link, but %v", from, info.Mode())
 }
 
 // CopyContent replaces a file by a copy of another one, in one step.
@@ -241,9 +250,17 @@ func (h *Host) parents(dir string, owner Owner) error {
 	if err := h.parents(filepath.Dir(dir), owner); err != nil {
 		return err
 	}
-	part := filepath.Join(filepath.Dir(dir), leftoverPrefix+filepath.Base(dir)+leftoverSuffix)
-	if err := h.Directory(part, 0o755, owner); err != nil {
+	return h.newDirectory(dir, 0o755, owner, true)
+}
+
+// newDirectory makes a directory that has its name only when it has its mode and its owner.
+func (h *Host) newDirectory(path string, mode fs.FileMode, owner Owner, wait bool) error {
+	part := filepath.Join(filepath.Dir(path), leftoverPrefix+filepath.Base(path)+leftoverSuffix)
+	if err := h.Directory(part, mode, owner); err != nil {
 		return err
 	}
-	return h.rename(h.Path(part), at)
+	if !wait {
+		return h.Disk.Rename(h.Path(part), h.Path(path))
+	}
+	return h.rename(h.Path(part), h.Path(path))
 }

@@ -18,6 +18,9 @@ import (
 	"opennebula-kube/image/internal/yamlconf"
 )
 
+// installedConfig is the configuration of the image's OpenNebula.
+const installedConfig = sharedDir + "/etc"
+
 // Configuration files.
 const (
 	onedConf     = configDir + "/oned.conf"
@@ -61,13 +64,15 @@ func (s *Start) configuration(context.Context) error {
 	return nil
 }
 
-// fillConfigDir puts files that /etc/one lacks there: on a read-only root file system it is a mount, empty at first.
+// fillConfigDir puts what /etc/one lacks there: on a read-only root file system it is a mount, empty at first.
 func (s *Start) fillConfigDir() error {
+	empty := true
 	if has, err := s.exists(configDir); err != nil {
 		return err
 	} else if has {
-		err := s.eachFile(configDir, func(name string) error {
-			if !host.IsLeftover(name) {
+		err := s.walk(configDir, func(name string, entry fs.DirEntry) error {
+			if entry.IsDir() || !host.IsLeftover(name) {
+				empty = false
 				return nil
 			}
 			_, err := s.host.Remove(filepath.Join(configDir, name))
@@ -77,17 +82,27 @@ func (s *Start) fillConfigDir() error {
 			return err
 		}
 	}
-	return s.eachFile(sharedDir+"/etc", func(name string) error {
-		target := filepath.Join(configDir, name)
-		if has, err := s.exists(target); err != nil || has {
+	if empty {
+		if err := s.copyConfiguration("."); err != nil {
 			return err
 		}
-		owner, err := s.host.OwnerOf(s.host.Path(filepath.Join(sharedDir, "etc", name)))
-		if err != nil {
+	}
+	return s.walk(installedConfig, func(name string, _ fs.DirEntry) error {
+		if has, err := s.exists(filepath.Join(configDir, name)); err != nil || has {
 			return err
 		}
-		return s.host.Copy(filepath.Join(sharedDir, "etc", name), target, owner)
+		return s.copyConfiguration(name)
 	})
+}
+
+// copyConfiguration copies a file, a link, or a directory without what is in it, with its owner.
+func (s *Start) copyConfiguration(name string) error {
+	source := filepath.Join(installedConfig, name)
+	owner, err := s.host.OwnerOf(s.host.Path(source))
+	if err != nil {
+		return err
+	}
+	return s.host.Copy(source, filepath.Join(configDir, name), owner)
 }
 
 func (s *Start) editOned(f *onedconf.File) error {
@@ -303,19 +318,4 @@ func (f *yamlFile) has(path ...string) bool {
 		f.fail(err)
 	}
 	return ok
-}
-
-// eachFile calls a function with the path, relative to a directory, of all files and links below it.
-func (s *Start) eachFile(dir string, call func(name string) error) error {
-	root := s.host.Path(dir)
-	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		return call(name)
-	})
 }

@@ -1,7 +1,11 @@
 package startup
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -328,4 +332,83 @@ func TestHostname(t *testing.T) {
 			t.Errorf("hostname with /etc/hosts %q = %q, %v, want %q", hosts, got, err, want)
 		}
 	}
+}
+
+// TestConfigurationIsATree wants a mount at /etc/one that is empty to become what the image has there, with modes and owners, and what
+// somebody has put there to stay.
+func TestConfigurationIsATree(t *testing.T) {
+	t.Parallel()
+	group := host.Owner{GID: host.Oneadmin().GID}
+	for _, c := range []struct {
+		name   string
+		change func(m *machine)
+		// want are the modes that are not those of the image.
+		want texts
+	}{
+		{"no mount", func(*machine) {}, nil},
+		{"empty mount", func(m *machine) { m.mkdir(configDir, 0o777) }, nil},
+		{"cut off", func(m *machine) {
+			m.write(configDir+"/.guacd.12.new", "")
+			m.mkdir(configDir+"/auth/.certificates.new", 0o755)
+		}, texts{".": "drwxr-xr-x"}},
+		{"directory of somebody's", func(m *machine) { m.mkdir(configDir+"/auth", 0o711) }, texts{".": "drwxr-xr-x", "auth": "drwx--x--x"}},
+		{"link of somebody's", func(m *machine) { m.link("monitord.conf", configDir+"/guacd") }, texts{".": "drwxr-xr-x", "guacd": "Lrwxrwxrwx"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t, "7.2.0")
+			m.link("../guacd", installedConfig+"/auth/link")
+			for _, name := range []string{"", "/auth/certificates", "/auth/link", "/guacd", "/oned.conf"} {
+				inode, err := inodeOf(m.host.Path(installedConfig + name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				m.owners[inode] = group
+			}
+			c.change(m)
+			before := m.shape(configDir)
+			m.boot()
+			want := m.shape(installedConfig)
+			// Settings go into it, secrets among them.
+			want["oned.conf"] = "-rw-r----- " + fmt.Sprint(group) + " "
+			for name := range c.want {
+				want[name] = before[name]
+			}
+			if diff := cmp.Diff(want, m.shape(configDir)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", configDir, diff)
+			}
+			for name, mode := range c.want {
+				if !strings.HasPrefix(want[name], mode) {
+					t.Errorf("%s is %s, want %s: nothing is tested", name, want[name], mode)
+				}
+			}
+		})
+	}
+}
+
+// shape is the mode and the owner of a directory and all that is below it, and where links lead to.
+func (m *machine) shape(dir string) texts {
+	m.t.Helper()
+	all := make(texts)
+	root := m.host.Path(dir)
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path == root {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		target, _ := os.Readlink(path)
+		name, err := filepath.Rel(root, path)
+		all[name] = fmt.Sprintf("%v %v %s", info.Mode(), m.owner(path), target)
+		return err
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return all
 }

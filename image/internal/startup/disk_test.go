@@ -165,8 +165,11 @@ func (d *disk) Remove(path string) error {
 	if err != nil {
 		return err
 	}
+	if err := d.Disk.Remove(path); err != nil {
+		return err
+	}
 	d.names = append(d.names, change{filepath.Dir(path), restore})
-	return d.Disk.Remove(path)
+	return nil
 }
 
 func (d *disk) Symlink(target, path string) error {
@@ -185,8 +188,20 @@ func (d *disk) Chmod(path string, mode fs.FileMode) error {
 
 // save keeps what has a name and returns what gives it the name again.
 func (d *disk) save(path string) (restore func() error, err error) {
-	if _, err := os.Lstat(path); err != nil {
+	info, err := os.Lstat(path)
+	if err != nil {
 		return func() error { return nil }, nil //nolint:nilerr // there is nothing to keep
+	}
+	if info.IsDir() {
+		owner := d.machine.owner(path)
+		return func() error {
+			if err := errors.Join(os.Mkdir(path, info.Mode().Perm()), os.Chmod(path, info.Mode().Perm())); err != nil {
+				return err
+			}
+			inode, err := inodeOf(path)
+			d.machine.owners[inode] = owner
+			return err
+		}, nil
 	}
 	d.saved++
 	kept := filepath.Join(d.kept, fmt.Sprint(d.saved))

@@ -67,6 +67,16 @@ func (s *Start) driverConfiguration(context.Context) error {
 	if err != nil {
 		return err
 	}
+	// First: somebody may have put a file or a link where a directory belongs.
+	r := s.newRefresher(before)
+	for _, name := range slices.Sorted(maps.Keys(installed)) {
+		if isDirectory(installed[name]) {
+			if err := r.refresh(name, installed[name]); err != nil {
+				return err
+			}
+		}
+	}
+	r.report()
 	files, err := s.planConfiguration(before, installed, edits)
 	if err != nil {
 		return err
@@ -81,7 +91,22 @@ func (s *Start) driverConfiguration(context.Context) error {
 		return err
 	}
 	for _, f := range files {
-		if err := s.writeConfiguration(f); err != nil {
+		if !f.remove {
+			continue
+		}
+		if _, err := s.host.Remove(filepath.Join(driverDir, f.name)); err != nil {
+			return err
+		}
+	}
+	// Before the others: there may be a file now where a directory was.
+	if err := s.removeEmpty(before, installed, isConfiguration); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if f.remove {
+			continue
+		}
+		if err := s.writeConfiguration(f, r.aside); err != nil {
 			return err
 		}
 	}
@@ -94,16 +119,24 @@ func (s *Start) driverConfiguration(context.Context) error {
 
 // planConfiguration finds out about all files of OpenNebula's and on the volume, and changes nothing but what is left of a power cut.
 func (s *Start) planConfiguration(before, installed manifest, edits ownEdits) ([]configFile, error) {
-	names := maps.Clone(installed)
+	names := make(map[string]bool)
+	for name, sum := range installed {
+		if !isDirectory(sum) {
+			names[name] = true
+		}
+	}
 	if has, err := s.exists(driverDir + "/etc"); err != nil {
 		return nil, err
 	} else if has {
-		err := s.eachFile(driverDir+"/etc", func(name string) error {
-			if host.IsLeftover(name) {
+		err := s.walk(driverDir+"/etc", func(name string, entry fs.DirEntry) error {
+			switch {
+			case entry.IsDir():
+			case host.IsLeftover(name):
 				_, err := s.host.Remove(filepath.Join(driverDir, "etc", name))
 				return err
+			default:
+				names[filepath.Join("etc", name)] = true
 			}
-			names[filepath.Join("etc", name)] = ""
 			return nil
 		})
 		if err != nil {
@@ -112,11 +145,11 @@ func (s *Start) planConfiguration(before, installed manifest, edits ownEdits) ([
 	}
 	for _, o := range s.settings.Overrides {
 		if name, ok := strings.CutPrefix(o.File, driverDir+"/"); ok {
-			names[name] = ""
+			names[name] = true
 		}
 	}
 	if s.settings.TProxy != nil {
-		names[networkName] = ""
+		names[networkName] = true
 	}
 	var files []configFile
 	for _, name := range slices.Sorted(maps.Keys(names)) {
@@ -177,7 +210,7 @@ func (s *Start) hasSettingsOnly(f configFile, content []byte, mode fs.FileMode) 
 // readConfiguration reads a file and its mode. What is no file, such as a link to a directory, is nothing.
 func (s *Start) readConfiguration(path string) ([]byte, fs.FileMode, error) {
 	info, err := os.Stat(s.host.Path(path))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+	if isMissing(err) || err == nil && !info.Mode().IsRegular() {
 		return nil, 0, nil
 	}
 	if err != nil {
@@ -215,12 +248,9 @@ func (s *Start) withSettings(name string, content []byte, missing bool) ([]byte,
 	return content, nil
 }
 
-func (s *Start) writeConfiguration(f configFile) error {
+// writeConfiguration writes one file. Somebody's files in a directory that is in its place are kept in aside.
+func (s *Start) writeConfiguration(f configFile, aside string) error {
 	source, target := filepath.Join(installedDrivers, f.name), filepath.Join(driverDir, f.name)
-	if f.remove {
-		_, err := s.host.Remove(target)
-		return err
-	}
 	if f.offer {
 		// Of a start that was cut off here.
 		if err := s.host.RemoveLeftovers(filepath.Dir(s.offered(f))); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -235,12 +265,17 @@ func (s *Start) writeConfiguration(f configFile) error {
 		if want, err := s.sum(source); err != nil || want == f.has {
 			return err
 		}
+		if isDirectory(f.has) {
+			if err := s.replaceDirectory(target, filepath.Join(aside, f.name)); err != nil {
+				return err
+			}
+		}
 		// It makes the directory as well.
 		if err := s.host.Copy(source, target, host.Oneadmin()); err != nil || !edited {
 			return err
 		}
 	}
-	if sumOf(f.mode, f.content) == f.has || f.has == "" && !f.installed || strings.HasPrefix(f.has, "link ") && !edited {
+	if sumOf(f.mode, f.content) == f.has || f.has == "" && !f.installed || !edited && !isFile(f.has) {
 		return nil
 	}
 	owner, err := s.host.OwnerOf(s.host.Path(target))

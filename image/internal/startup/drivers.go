@@ -2,17 +2,15 @@ package startup
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"opennebula-kube/image/internal/host"
 )
@@ -26,7 +24,7 @@ const (
 	replacedDir = backupDir + "/drivers"
 )
 
-// manifest is the sum of each file by its path below the drivers' directory.
+// manifest is the sum of each file, link and directory by its path below the drivers' directory. Earlier images left directories out.
 type manifest map[string]string
 
 // drivers makes the code of the drivers on the volume that of the image: a volume that keeps the code of an older version runs it against
@@ -43,17 +41,20 @@ func (s *Start) drivers(context.Context) error {
 	if err := s.host.Directory(driverDir, 0o755, host.Oneadmin()); err != nil {
 		return err
 	}
-	// Outside of the drivers: those run all that is in some of their directories.
-	r := refresher{start: s, aside: replacedDir + "/" + stamp(s.host.Now())}
+	// First: what was a directory may be a file now, and the other way round.
+	if err := s.removeOld(before, installed); err != nil {
+		return err
+	}
+	if err := s.removeEmpty(before, installed, isCode); err != nil {
+		return err
+	}
+	r := s.newRefresher(before)
 	for _, name := range slices.Sorted(maps.Keys(installed)) {
-		if err := r.refresh(name, installed[name], before[name]); err != nil {
+		if err := r.refresh(name, installed[name]); err != nil {
 			return err
 		}
 	}
 	r.report()
-	if err := s.removeOld(before, installed); err != nil {
-		return err
-	}
 	return s.remember(before, installed, before.part(isConfiguration))
 }
 
@@ -78,32 +79,65 @@ func (m manifest) part(filter func(name string) bool) manifest {
 	return part
 }
 
-// refresher brings files on the volume to what is installed and remembers which of them somebody had changed.
+// directories are those that a manifest has, and those of its files.
+func (m manifest) directories() map[string]bool {
+	all := make(map[string]bool)
+	for name, sum := range m {
+		if isDirectory(sum) {
+			all[name] = true
+		}
+		for dir := filepath.Dir(name); dir != "." && filepath.IsLocal(dir); dir = filepath.Dir(dir) {
+			all[dir] = true
+		}
+	}
+	return all
+}
+
+// refresher brings what is on the volume to what is installed and remembers what of it somebody had changed.
 type refresher struct {
-	start *Start
-	// aside is the directory for copies of changed files that are replaced.
+	start  *Start
+	before manifest
+	former map[string]bool
+	// aside is the directory for copies of what somebody had changed and is replaced.
 	aside           string
 	kept, exchanged []string
 }
 
-// refresh brings one file to what is installed. was is the sum of what start-up wrote the last time, "" for nothing.
-func (r *refresher) refresh(name, want, was string) error {
+// newRefresher returns one for a volume with what a manifest says.
+func (s *Start) newRefresher(before manifest) refresher {
+	// Outside of the drivers: those run all that is in some of their directories.
+	return refresher{start: s, before: before, former: before.directories(), aside: replacedDir + "/" + stamp(s.host.Now())}
+}
+
+// refresh brings one file, link or directory to what is installed.
+func (r *refresher) refresh(name, want string) error {
 	h, target := r.start.host, filepath.Join(driverDir, name)
 	has, err := r.start.sum(target)
 	if err != nil {
 		return err
 	}
+	was := r.before[name]
+	if was == "" && isDirectory(want) && r.former[name] {
+		was = want
+	}
+	// Nothing is put through a link that leads out of the tree, or below a file.
+	inTheWay := has != "" && isDirectory(has) != isDirectory(want)
 	switch {
 	case has == want:
-		return nil
-	case has != "" && want == was:
+		return r.start.own(target)
+	case has != "" && want == was && !(inTheWay && isDirectory(want)):
 		r.kept = append(r.kept, name)
 		return nil
-	case has != "" && has != was:
-		if err := h.Copy(target, filepath.Join(r.aside, name), host.Oneadmin()); err != nil {
+	case has != "" && has != was && !isDirectory(has), inTheWay && isDirectory(has):
+		if err := r.start.keepCopy(target, filepath.Join(r.aside, name)); err != nil {
 			return err
 		}
 		r.exchanged = append(r.exchanged, name)
+	}
+	if inTheWay {
+		if err := r.start.makeRoom(target); err != nil {
+			return err
+		}
 	}
 	source := filepath.Join(installedDrivers, name)
 	if want == was {
@@ -125,17 +159,27 @@ func (r *refresher) report() {
 
 // removeOld removes files that the image no longer has, if nobody has changed them, and names those that are not OpenNebula's.
 func (s *Start) removeOld(before, installed manifest) error {
+	former := before.directories()
 	var local []string
-	err := s.eachFile(driverDir, func(name string) error {
-		if host.IsLeftover(name) {
+	err := s.walk(driverDir, func(name string, entry fs.DirEntry) error {
+		path := filepath.Join(driverDir, name)
+		switch {
+		case entry.IsDir() && isConfiguration(name):
+			return fs.SkipDir
+		case entry.IsDir() || isConfiguration(name):
+			return nil
+		case host.IsLeftover(name):
 			// It would be run along with the drivers.
-			_, err := s.host.Remove(filepath.Join(driverDir, name))
+			_, err := s.host.Remove(path)
+			return err
+		case isCache(name) && isGone(filepath.Dir(filepath.Dir(name)), former, installed):
+			_, err := s.host.Remove(path)
 			return err
 		}
-		if _, ok := installed[name]; ok || isConfiguration(name) {
+		if _, ok := installed[name]; ok || isCache(name) || name == syncMark {
 			return nil
 		}
-		has, err := s.sum(filepath.Join(driverDir, name))
+		has, err := s.sum(path)
 		if err != nil {
 			return err
 		}
@@ -143,13 +187,54 @@ func (s *Start) removeOld(before, installed manifest) error {
 			local = append(local, name)
 			return nil
 		}
-		_, err = s.host.Remove(filepath.Join(driverDir, name))
+		_, err = s.host.Remove(path)
 		return err
 	})
 	if len(local) > 0 {
 		s.host.Log("drivers that are not of OpenNebula %s, kept: %s", s.version, strings.Join(local, ", "))
 	}
 	return err
+}
+
+// removeEmpty removes those directories which a filter takes that the image no longer has and in which nothing is left. One that somebody
+// has made stays.
+func (s *Start) removeEmpty(before, installed manifest, filter func(name string) bool) error {
+	former := before.directories()
+	var gone []string
+	err := s.walk(driverDir, func(name string, entry fs.DirEntry) error {
+		if entry.IsDir() && filter(name) && (host.IsLeftover(name) || isGone(name, former, installed)) {
+			gone = append(gone, filepath.Join(driverDir, name))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, path := range slices.Backward(gone) {
+		if _, err := s.host.Remove(path); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
+			return err
+		}
+	}
+	return nil
+}
+
+// isGone tells whether a directory is of the former version only, or has Python's caches for one that is.
+func isGone(dir string, former map[string]bool, installed manifest) bool {
+	if filepath.Base(dir) == cacheDir {
+		dir = filepath.Dir(dir)
+	}
+	return former[dir] && !isDirectory(installed[dir])
+}
+
+const (
+	// syncMark is what onehost sync leaves.
+	syncMark = ".update"
+	// cacheDir is where Python keeps what it has compiled, such as the scheduler's.
+	cacheDir = "__pycache__"
+)
+
+func isCache(name string) bool {
+	return filepath.Base(filepath.Dir(name)) == cacheDir && filepath.Ext(name) == ".pyc"
 }
 
 func isConfiguration(name string) bool { return strings.HasPrefix(name, "etc/") }
@@ -159,7 +244,7 @@ func isCode(name string) bool { return !isConfiguration(name) }
 // installed are those drivers of the image that a filter takes.
 func (s *Start) installed(filter func(name string) bool) (manifest, error) {
 	part := make(manifest)
-	err := s.eachFile(installedDrivers, func(name string) (err error) {
+	err := s.walk(installedDrivers, func(name string, _ fs.DirEntry) (err error) {
 		if filter(name) {
 			part[name], err = s.sum(filepath.Join(installedDrivers, name))
 		}
@@ -169,34 +254,6 @@ func (s *Start) installed(filter func(name string) bool) (manifest, error) {
 		return nil, fmt.Errorf("read the drivers of the image: %w", err)
 	}
 	return part, nil
-}
-
-// sum is a digest of what is at a path, and of what its owner may do with it; "" when there is nothing. What the group may do is the
-// business of whoever mounts the volume: Kubernetes changes it at each start (fsGroup).
-func (s *Start) sum(path string) (string, error) {
-	at := s.host.Path(path)
-	info, err := os.Lstat(at)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	if info.Mode().Type() == fs.ModeSymlink {
-		target, err := os.Readlink(at)
-		return "link " + target, err
-	}
-	content, err := os.ReadFile(at)
-	if err != nil {
-		return "", err
-	}
-	return sumOf(info.Mode(), content), nil
-}
-
-func sumOf(mode fs.FileMode, content []byte) string {
-	sum := sha256.Sum256(content)
-	const ownersPart = 0o700
-	return fmt.Sprintf("%o %s", mode.Perm()&ownersPart, hex.EncodeToString(sum[:]))
 }
 
 func (s *Start) readManifest() (manifest, error) {

@@ -220,13 +220,38 @@ func (m *machine) install(version string) {
 	}
 	m.write(sharedDir+"/VERSION", version+"\n")
 	for name, content := range configFiles(version) {
-		m.write(sharedDir+"/etc/"+name, content)
+		m.write(installedConfig+"/"+name, content)
 	}
+	m.mkdir(installedConfig, 0o750)
+	m.mkdir(installedConfig+"/auth/certificates", 0o700)
 	for name, content := range map[string]string{
 		"VERSION": version + "\n", "im/probe.rb": "probe of " + version, "im/same.rb": "same", "etc/vnm/OpenNebulaNetwork.conf": networkConfText,
-		"only-" + version: "x", "scheduler/rank/place": "place", "scheduler/one_drs/optimize": "optimize",
+		"only-" + version: "x", "scheduler/rank/place": "place", "scheduler/one_drs/optimize": "optimize", "ipam/only-" + version + "/register": "x",
 	} {
 		m.write(installedDrivers+"/"+name, content)
+	}
+	for name, mode := range map[string]fs.FileMode{
+		"im/lxc-probes.d/vm/snapshot": 0o755, "vnm/bridge/pre.d": 0o700, "etc/tm/local": 0o755, "ipam/empty-" + version: 0o755, "etc/only-" + version: 0o755,
+	} {
+		m.mkdir(installedDrivers+"/"+name, mode)
+	}
+	m.link("lxc-probes.d", installedDrivers+"/im/lxd-probes.d")
+}
+
+func (m *machine) mkdir(path string, mode fs.FileMode) {
+	m.t.Helper()
+	at := m.host.Path(path)
+	if err := errors.Join(os.MkdirAll(at, 0o755), os.Chmod(at, mode)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// link puts a link in the place of what is at a path.
+func (m *machine) link(target, path string) {
+	m.t.Helper()
+	at := m.host.Path(path)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.RemoveAll(at), os.Symlink(target, at)); err != nil {
+		m.t.Fatal(err)
 	}
 }
 
@@ -494,6 +519,13 @@ func (m *machine) volume() map[string]string {
 					return err
 				}
 				what += " " + string(content)
+			}
+			if info.Mode().Type() == fs.ModeSymlink {
+				target, err := os.Readlink(path)
+				if err != nil {
+					return err
+				}
+				what += " " + target
 			}
 			all[strings.TrimPrefix(path, m.host.Root)] = what
 			return nil

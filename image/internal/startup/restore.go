@@ -164,48 +164,35 @@ func (s *Start) putBack() error {
 		if err != nil {
 			return err
 		}
-		target := filepath.Join(stateDir, name)
-		if entry.IsDir() {
-			return s.putBackDirectory(path, target)
+		from, target, aside := filepath.Join(extractDir, "volume", name), filepath.Join(stateDir, name), filepath.Join(aside, name)
+		if err := s.keepOther(from, target, aside); err != nil {
+			return err
 		}
-		return s.putBackFile(filepath.Join(extractDir, "volume", name), target, filepath.Join(aside, name))
+		owner, err := s.host.OwnerOf(path)
+		if err != nil {
+			return err
+		}
+		// All is on the disk before the restore counts as complete.
+		if err := s.host.CopyLazily(from, target, owner); err != nil || !entry.IsDir() {
+			return err
+		}
+		// Of a restore that was cut off.
+		return s.host.RemoveLeftovers(target)
 	})
 }
 
-func (s *Start) putBackDirectory(path, target string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	owner, err := s.host.OwnerOf(path)
-	if err != nil {
-		return err
-	}
-	if err := s.host.Directory(target, info.Mode().Perm(), owner); err != nil {
-		return err
-	}
-	// Of a restore that was cut off.
-	return s.host.RemoveLeftovers(target)
-}
-
-func (s *Start) putBackFile(from, target, aside string) error {
+// keepOther keeps a copy of what a file, link or directory is to replace, and makes room where the two are not of one kind.
+func (s *Start) keepOther(from, target, aside string) error {
 	want, err := s.sum(from)
 	if err != nil {
 		return err
 	}
 	has, err := s.sum(target)
-	if err != nil {
+	if err != nil || has == "" || has == want || isDirectory(has) && isDirectory(want) {
 		return err
 	}
-	if has != "" && has != want {
-		if err := s.host.Copy(target, aside, host.Oneadmin()); err != nil {
-			return err
-		}
-	}
-	owner, err := s.host.OwnerOf(s.host.Path(from))
-	if err != nil {
+	if err := s.keepCopy(target, aside); err != nil || isDirectory(has) == isDirectory(want) {
 		return err
 	}
-	// All is on the disk before the restore counts as complete.
-	return s.host.CopyLazily(from, target, owner)
+	return s.makeRoom(target)
 }

@@ -23,6 +23,8 @@ func backedUp(t *testing.T, version string) (*machine, map[string]string) {
 	from.boot()
 	from.write(driverDir+"/im/local.rb", "a local probe")
 	from.write(sshDir+"/config", "Host *\n")
+	from.mkdir(stateDir+"/vms/3/empty", 0o700)
+	from.link("/no/such/file", driverDir+"/im/mine.rb")
 	from.sql("INSERT INTO host_pool VALUES (42)")
 	from.boot()
 	store, _, err := backup.Locate(from.host, "/backup", settings.S3{})
@@ -102,6 +104,37 @@ func TestRestoreElsewhere(t *testing.T) {
 	}
 	if got := m.read(backupDir + "/restore/20260501T120000Z/.ssh/config"); got != "Host there-before\n" {
 		t.Errorf("the file that was replaced is kept as %q", got)
+	}
+}
+
+// TestRestoreOverOtherKinds restores where files, directories and links are in the place of others: nothing goes through a link, and what was
+// there is kept.
+func TestRestoreOverOtherKinds(t *testing.T) {
+	t.Parallel()
+	m, _ := backedUp(t, "7.2.0")
+	m.write("/srv/mine", "mine")
+	m.link(m.host.Path("/srv"), stateDir+"/vms")
+	m.write(driverDir+"/im", "a file")
+	m.write(sshDir+"/config/mine", "in a directory")
+	m.boot()
+	m.wantDrivers("im/local.rb", "im/mine.rb")
+	if got := m.read(sshDir + "/config"); got != "Host *\n" {
+		t.Errorf("config %q is not that of the backup", got)
+	}
+	if got := m.entries("/srv"); len(got) != 1 {
+		t.Errorf("restored through a link: %v", got)
+	}
+	if got := m.entries(stateDir + "/vms")["3/empty"]; got != "drwx------ directory 700" {
+		t.Errorf("vms/3/empty is %q", got)
+	}
+	const aside = backupDir + "/restore/20260501T120000Z/"
+	if target, err := os.Readlink(m.host.Path(aside + "vms")); target != m.host.Path("/srv") || err != nil {
+		t.Errorf("the link is kept as one to %q, %v", target, err)
+	}
+	for name, want := range map[string]string{"remotes/im": "a file", ".ssh/config/mine": "in a directory"} {
+		if got := m.read(aside + name); got != want {
+			t.Errorf("%s is kept as %q, want %q", name, got, want)
+		}
 	}
 }
 
