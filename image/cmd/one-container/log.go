@@ -100,7 +100,8 @@ type logFiles struct {
 func (s *service) open(pattern string) (*logFiles, error) {
 	l := new(logFiles)
 	files, err := tail.Open(pattern, func() io.Writer {
-		w := linelog.New(os.Stdout, s.name)
+		// Whoever reads the standard error learns what a service says last, which oned says in its log alone.
+		w := linelog.NewSorted(os.Stdout, os.Stderr, s.name)
 		l.writers = append(l.writers, w)
 		return w
 	})

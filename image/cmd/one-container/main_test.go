@@ -82,6 +82,19 @@ func TestLogFollowsFiles(t *testing.T) {
 	}
 }
 
+// TestLogSortsFiles wants the errors in a log on the standard error.
+func TestLogSortsFiles(t *testing.T) {
+	const info, failure = "Sat Nov 28 14:53:05 2026 [Z0][ONE][I]: well\n", "Sat Nov 28 14:53:06 2026 [Z0][ONE][E]: Could not load driver\n"
+	file := filepath.Join(t.TempDir(), "oned.log")
+	cmd := program(t, "log", "-follow", file, "oned", "sh", "-c", `printf '%s%s' "$1" "$2" > "$0"; exit 255`, file, info, failure)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	_ = cmd.Run()
+	if status := cmd.ProcessState.ExitCode(); status != 255 || stdout.String() != "oned: "+info || stderr.String() != "oned: "+failure {
+		t.Errorf("status %d, stdout %q, stderr %q", status, stdout.String(), stderr.String())
+	}
+}
+
 func TestLogRepeats(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "count")
 	cmd := program(t, "log", "-every", "10ms", "x", "sh", "-c", `echo run >> "$0"; exit 3`, file)

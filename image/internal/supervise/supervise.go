@@ -158,12 +158,8 @@ func reap(supervisor int) (status syscall.WaitStatus, ended bool) {
 func (p *Parent) verdict(status syscall.WaitStatus, stopping bool, failed *supervisord.GivenUp, said *listener) error {
 	switch {
 	case failed != nil:
-		reason := "it printed no error"
-		if last := said.last(failed.Service); last != "" {
-			reason = "its last error is: " + last
-		}
 		return fmt.Errorf("service %s keeps failing, and %s has given it up (%s); %s; the log above has the rest: mend what it is about, and start the container again",
-			failed.Service, p.Args[0], failed.Reason, reason)
+			failed.Service, p.Args[0], failed.Reason, said.last(failed.Service))
 	case status.Signaled() && status.Signal() == syscall.SIGKILL && stopping:
 		return fmt.Errorf("%s was killed: it had not stopped all services within %s; the log above tells which", p.Args[0], p.StopLimit)
 	case stopping && (status.ExitStatus() == 0 || status.Signaled() && status.Signal() == syscall.SIGTERM):

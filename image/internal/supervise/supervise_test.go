@@ -64,7 +64,18 @@ func TestParent(t *testing.T) {
 			echo "x: first" >&2; echo "x: no such host" >&2; printf x > "$GIVEN_UP.new"; mv "$GIVEN_UP.new" "$GIVEN_UP"; ` + loop, false, 1,
 			"service x keeps failing, and sh has given it up (exited too quickly); its last error is: no ", ""},
 		{"a service keeps failing and says nothing", `trap 'exit 0' TERM; printf x > "$GIVEN_UP.new"; mv "$GIVEN_UP.new" "$GIVEN_UP"; ` + loop,
-			false, 1, "it printed no error", ""},
+			false, 1, "it printed no error, and its log has none", ""},
+		{"a service keeps failing and tells its log alone", `trap 'exit 0' TERM
+			echo "oned: Sat Nov 28 14:53:05 2026 [Z0][SCM][E]: no driver" >&2
+			echo "onedx: Sat Nov 28 14:53:05 2026 [Z0][SCM][E]: other" >&2; printf oned > "$GIVEN_UP.new"; mv "$GIVEN_UP.new" "$GIVEN_UP"; ` + loop, false, 1,
+			"; the last error in its log is: Sat Nov 28 14:53:05 2026 [Z0][SCM][E]: no driver; the log above", ""},
+		{"a service keeps failing, prints and logs", `trap 'exit 0' TERM
+			echo "oned: Sat Nov 28 14:53:05 2026 [Z0][SCM][E]: no driver" >&2
+			echo "oned: cannot start" >&2; printf oned > "$GIVEN_UP.new"; mv "$GIVEN_UP.new" "$GIVEN_UP"; ` + loop, false, 1,
+			"[Z0][SCM][E]: no driver; what it printed last is: cannot start; the log above", ""},
+		{"a service keeps failing with a line of any form", `trap 'exit 0' TERM
+			printf 'x: \033[31mbad\000%02000d\n' 0 >&2; printf 'y: %065533dx: no line of x\n' 0 >&2; printf x > "$GIVEN_UP.new"; mv "$GIVEN_UP.new" "$GIVEN_UP"; ` + loop,
+			false, 1, "; its last error is: bad " + strings.Repeat("0", 496) + "...; the log above", ""},
 		{"orphans hold the log open", `(trap '' TERM; sleep 20) & echo late >&2; exit 5`, false, 1, "sh ended with status 5", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -83,7 +94,7 @@ func TestParent(t *testing.T) {
 			}
 			lines := strings.Split(strings.TrimSpace(p.stderr.String()), "\n")
 			if last := lines[len(lines)-1]; !strings.Contains(last, c.last) || c.last == "" && last != "" {
-				t.Errorf("last line %q, want %q", last, c.last)
+				t.Errorf("last line %.1000q, want %q", last, c.last)
 			}
 		})
 	}
