@@ -179,9 +179,10 @@ func (s *Start) editFireEdge(f *yamlFile) {
 	f.set(listen.Address, "host")
 	f.set(listen.Port, "port")
 	f.set(s.oneflowURL(), "oneflow_server")
-	level := s.settings.LogLevel
-	if level > 2 {
-		// FireEdge counts as its logging library does: 5 is debug.
+	// FireEdge logs the beginning of every answer from level info on, and hashes of passwords are in some. It does not know the name that its
+	// logging library has for warnings, and logs nothing with them. The number for debug is that library's.
+	level := 0
+	if s.settings.LogLevel > 2 {
 		level = 5
 	}
 	f.set(level, "debug_level")

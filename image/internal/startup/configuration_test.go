@@ -38,7 +38,7 @@ func TestConfiguration(t *testing.T) {
 		{
 			name: "defaults", set: func(*settings.Settings) {}, inet6: withIPv6 + linkOnly, route: withIPv4,
 			want: map[string][][2]string{
-				"fireedge-server.conf": {},
+				"fireedge-server.conf": {{"debug_level: 2", "debug_level: 0"}},
 				"oneflow-server.conf":  {{"127.0.0.1", `"0.0.0.0"`}},
 				"onegate-server.conf":  {{"127.0.0.1", `"0.0.0.0"`}},
 				"monitord.conf":        {{"debug_level = 3", "debug_level = 2"}},
