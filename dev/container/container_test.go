@@ -1,7 +1,6 @@
 package container_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -74,7 +73,7 @@ func TestContainer(t *testing.T) {
 		{"first boot", func(t *testing.T) {
 			c := start(t, oldest)
 			c.ready(startLimit)
-			c.wantLog("made one; it is in /var/lib/one/.one/one_auth", "fireedge: listening on", "oneflow: listening on", "onegate: listening on")
+			c.wantLog("made one; it is in /var/lib/one/.one/one_auth", "fireedge: Server listen in", "oneflow: listening on", "onegate: listening on")
 			wantServices(t, c)
 			for _, probe := range []string{"live", "startup", "ready"} {
 				c.mustExec(asRoot, "one-container", "healthcheck", probe)
@@ -115,6 +114,7 @@ func TestContainer(t *testing.T) {
 			if after := read(t, filepath.Join(volume, ".one-container/ssh-host-keys/ssh_host_ed25519_key.pub")); after != hostKey {
 				t.Error("sshd has another host key")
 			}
+			wantQuietProbes(t, c)
 			wantCheapProbe(t, c)
 			c.signal("KILL")
 			c.wait(stopLimit)
@@ -295,25 +295,6 @@ func (c *container) running() []string {
 		}
 	}
 	return running
-}
-
-// wantCheapProbe checks what a probe costs, for it is made every few seconds on every node: the best of some, on a machine that is busy.
-func wantCheapProbe(t *testing.T, c *container) {
-	t.Helper()
-	const limit = 20 * time.Millisecond
-	best := time.Hour
-	for range 5 {
-		out := c.mustExec(asRoot, "bash", "-c", "TIMEFORMAT='%U %S'; time one-container healthcheck ready")
-		var user, system float64
-		if _, err := fmt.Sscan(out, &user, &system); err != nil {
-			t.Fatalf("read the times of a probe from %q: %v", out, err)
-		}
-		best = min(best, time.Duration((user+system)*float64(time.Second)))
-	}
-	t.Logf("a probe takes %s of processor time", best)
-	if best >= limit {
-		t.Errorf("a probe takes %s of processor time, want less than %s", best, limit)
-	}
 }
 
 // wantSSH logs in as hypervisors do, and tries what must not be possible.

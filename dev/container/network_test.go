@@ -128,7 +128,7 @@ func testNetworks(t *testing.T, built *images) {
 				t.Errorf("sockets (-want +got):\n%s", diff)
 			}
 			// The page is there when FireEdge reaches guacd.
-			for page, status := range map[string]string{":2616/fireedge/guacamole": "200", ":2474/": "401", ":5030/": "200", ":2633/RPC2": "405"} {
+			for page, status := range map[string]string{":2616/fireedge/guacamole": "200", ":2474/": "401", ":5030/": "401", ":2633/RPC2": "405"} {
 				url := "http://" + c.address + page
 				if got := n.mustRun(t, "curl --globoff --silent --output /dev/null --write-out '%{http_code}' "+url); got != status {
 					t.Errorf("%s answers with status %s, want %s", url, got, status)

@@ -41,7 +41,7 @@ func (p *pod) wantReady(t *testing.T) {
 			c.mustExec(asRoot, "one-container", "healthcheck", probe)
 		}
 	}
-	for page, status := range map[string]string{":2616/fireedge/guacamole": "200", ":2474/": "401", ":5030/": "200"} {
+	for page, status := range map[string]string{":2616/fireedge/guacamole": "200", ":2474/": "401", ":5030/": "401"} {
 		p.running["fireedge"].wantEventually(t, page, func() bool {
 			return p.network.mustRun(t, "curl --silent --output /dev/null --write-out '%{http_code}' http://127.0.0.1"+page) == status
 		})

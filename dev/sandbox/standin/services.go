@@ -49,20 +49,40 @@ func (h Host) fireedge(ctx context.Context) error {
 	var config struct {
 		server `yaml:",inline"`
 		Guacd  server `yaml:"guacd"`
+		Level  int    `yaml:"debug_level"`
 	}
 	if err := h.readYAML("/etc/one/fireedge-server.conf", &config); err != nil {
 		return err
 	}
-	return h.service(ctx, "sunstone_auth", config.Host, config.Port, func(w http.ResponseWriter, r *http.Request) {
+	level := config.Level
+	if level == 1 {
+		// FireEdge gives its logging library a name for it that this does not know: nothing is logged at all.
+		level = -1
+	}
+	log, err := h.openServiceLog("/var/log/one/fireedge.log", level)
+	if err != nil {
+		return err
+	}
+	defer closeQuietly(log.file)
+	const page = "/fireedge/sunstone"
+	answer := func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == "/fireedge/guacamole":
 			passOn(w, r, net.JoinHostPort(config.Guacd.Host, strconv.Itoa(config.Guacd.Port)))
 		case r.URL.Path == "/fireedge/api/auth" && r.Method == http.MethodPost:
-			login(w, r, config.XMLRPC)
-		case !strings.HasPrefix(r.URL.Path, "/fireedge/"):
+			login(w, r, config.XMLRPC, log)
+		case r.Method != http.MethodGet:
 			http.NotFound(w, r)
+		case r.URL.Path != page:
+			http.Redirect(w, r, page, http.StatusFound)
 		}
-	})
+	}
+	listening := func(address net.Addr) { h.printf("\x1b[32m Server listen in %s \x1b[0m\n", address) }
+	return h.service(ctx, "sunstone_auth", config.Host, config.Port, listening, logged(h.Now, answer, func(status int, line string) {
+		if status >= http.StatusBadRequest {
+			log.node(errorLevel, line)
+		}
+	}))
 }
 
 // passOn connects to another service, as FireEdge does to guacd for a remote desktop.
@@ -76,7 +96,7 @@ func passOn(w http.ResponseWriter, r *http.Request, address string) {
 }
 
 // login asks oned whether it knows a user and a password. The answer has its status in its body as well.
-func login(w http.ResponseWriter, r *http.Request, oned string) {
+func login(w http.ResponseWriter, r *http.Request, oned string, log *serviceLog) {
 	type answer struct {
 		ID      int    `json:"id"`
 		Message string `json:"message"`
@@ -86,8 +106,11 @@ func login(w http.ResponseWriter, r *http.Request, oned string) {
 	result := answer{http.StatusOK, "OK", map[string]string{"token": "jwt", "id": "0"}}
 	if err := json.NewDecoder(r.Body).Decode(&given); err != nil {
 		result = answer{http.StatusBadRequest, "Bad Request", nil}
-	} else if _, err := call(r.Context(), oned, "one.user.info", stringValue(given.User+":"+given.Token), intValue(-1)); err != nil {
+	} else if document, err := call(r.Context(), oned, "one.user.info", stringValue(given.User+":"+given.Token), intValue(-1)); err != nil {
 		result = answer{http.StatusUnauthorized, "Unauthorized", nil}
+	} else {
+		// For the same call, which the page makes next.
+		log.node(infoLevel, "worker: user.info, [-1,false]: "+document[strings.Index(document, "<PASSWORD>"):])
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(result.ID)
@@ -96,15 +119,26 @@ func login(w http.ResponseWriter, r *http.Request, oned string) {
 
 func (h Host) oneflow(ctx context.Context) error {
 	var config struct {
-		Host string `yaml:":host"`
-		Port int    `yaml:":port"`
+		Host string  `yaml:":host"`
+		Port int     `yaml:":port"`
+		Log  rubyLog `yaml:":log"`
 	}
 	if err := h.readYAML("/etc/one/oneflow-server.conf", &config); err != nil {
 		return err
 	}
-	return h.service(ctx, "oneflow_auth", config.Host, config.Port, func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "A username and password must be provided", http.StatusUnauthorized)
-	})
+	log, err := h.openServiceLog("/var/log/one/oneflow.log", config.Log.level())
+	if err != nil {
+		return err
+	}
+	defer closeQuietly(log.file)
+	log.ruby(infoLevel, "[ONEFLOW] Starting server")
+	answer := func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, "A username and password must be provided")
+	}
+	return h.service(ctx, "oneflow_auth", config.Host, config.Port, h.listening, logged(h.Now, answer, func(_ int, line string) {
+		log.ruby(infoLevel, line)
+	}))
 }
 
 // onegate reads the keys of the installed version and no others.
@@ -117,6 +151,7 @@ func (h Host) onegate(ctx context.Context) error {
 	var config struct {
 		listen `yaml:",inline"`
 		Server *listen `yaml:":server"`
+		Log    rubyLog `yaml:":log"`
 	}
 	if err := h.readYAML("/etc/one/onegate-server.conf", &config); err != nil {
 		return err
@@ -132,7 +167,34 @@ func (h Host) onegate(ctx context.Context) error {
 		}
 		address, port = config.Server.Bind, config.Server.Port
 	}
-	return h.service(ctx, "onegate_auth", address, port, func(http.ResponseWriter, *http.Request) {})
+	log, err := h.openServiceLog("/var/log/one/onegate.log", config.Log.level())
+	if err != nil {
+		return err
+	}
+	defer closeQuietly(log.file)
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-ONEGATE-TOKEN") == "" {
+			log.ruby(errorLevel, "X_ONEGATE_TOKEN header not preset")
+			log.ruby(infoLevel, "Unauthorized login attempt")
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, "Not authorized")
+		}
+	}
+	return h.service(ctx, "onegate_auth", address, port, h.listening, logged(h.Now, answer, func(_ int, line string) {
+		log.ruby(infoLevel, line)
+	}))
+}
+
+// rubyLog is what the services in Ruby are told about their logs.
+type rubyLog struct {
+	Level *int `yaml:":level"`
+}
+
+func (l rubyLog) level() int {
+	if l.Level == nil {
+		return infoLevel
+	}
+	return *l.Level
 }
 
 func (h Host) readYAML(path string, v any) error {
@@ -147,7 +209,7 @@ func (h Host) readYAML(path string, v any) error {
 }
 
 // service serves HTTP until ctx is done. Without its auth file a service ends, as the real ones do.
-func (h Host) service(ctx context.Context, auth, address string, port int, handler http.HandlerFunc) error {
+func (h Host) service(ctx context.Context, auth, address string, port int, listening func(net.Addr), handler http.Handler) error {
 	if _, _, err := readAuth(h.path(filepath.Join(authDir, auth))); err != nil {
 		return err
 	}
@@ -155,9 +217,11 @@ func (h Host) service(ctx context.Context, auth, address string, port int, handl
 	if err != nil {
 		return err
 	}
-	h.printf("listening on %s\n", listener.Addr())
+	listening(listener.Addr())
 	return serveUntil(ctx, listener, handler)
 }
+
+func (h Host) listening(address net.Addr) { h.printf("listening on %s\n", address) }
 
 // serveUntil serves HTTP until ctx is done, and lets the calls in progress finish.
 func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler) error {

@@ -1,6 +1,7 @@
 package standin_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -60,7 +61,7 @@ func newMachine(t *testing.T, version string) *machine {
 		},
 		Now: func() time.Time { return time.Date(2026, 4, 3, 2, 1, 0, 0, time.UTC) },
 	}
-	for _, dir := range []string{"var/lock/one", "usr/lib/one/ruby/onedb/shared"} {
+	for _, dir := range []string{"var/lock/one", "var/log/one", "usr/lib/one/ruby/onedb/shared"} {
 		if err := os.MkdirAll(filepath.Join(m.host.Root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -631,15 +632,28 @@ func TestServices(t *testing.T) {
 		name, version, program, script, auth, file, config string
 		address, page                                      string
 		status                                             int
+		// log is what the request leaves in the log.
+		log string
 	}{
 		{"FireEdge", "7.2.0", "node", "/usr/lib/one/fireedge/dist/index.js", "sunstone_auth", "fireedge-server.conf",
-			"host: '0.0.0.0'\nport: 2616\n", "0.0.0.0:2616", "/fireedge/", 200},
+			"host: '0.0.0.0'\nport: 2616\ndebug_level: 2\n", "0.0.0.0:2616", "/fireedge/", 200, ""},
+		{"FireEdge that is to log errors", "7.2.0", "node", "/usr/lib/one/fireedge/dist/index.js", "sunstone_auth", "fireedge-server.conf",
+			"host: '0.0.0.0'\nport: 2616\nguacd: {host: 127.0.0.1, port: 1}\n", "0.0.0.0:2616", "/fireedge/guacamole", 502,
+			`[2026-04-03T02:01:00.000Z] - [error] 127.0.0.1 - - [03/Apr/2026:02:01:00 +0000] "GET /fireedge/guacamole HTTP/1.1" 502 50` + "\n"},
+		{"FireEdge that is to log warnings", "7.2.0", "node", "/usr/lib/one/fireedge/dist/index.js", "sunstone_auth", "fireedge-server.conf",
+			"host: '0.0.0.0'\nport: 2616\ndebug_level: 1\nguacd: {host: 127.0.0.1, port: 1}\n", "0.0.0.0:2616", "/fireedge/guacamole", 502, ""},
 		{"OneFlow", "7.2.0", "ruby", "/usr/lib/one/oneflow/oneflow-server.rb", "oneflow_auth", "oneflow-server.conf",
-			":host: 127.0.0.1\n:port: 2474\n", "127.0.0.1:2474", "/", 401},
+			":host: 127.0.0.1\n:port: 2474\n", "127.0.0.1:2474", "/", 401,
+			`Fri Apr  3 02:01:00 2026 [I]: 127.0.0.1 - - [03/Apr/2026:02:01:00 +0000] "GET / HTTP/1.1" 401 40` + "\n"},
+		{"OneFlow that is to log errors", "7.2.0", "ruby", "/usr/lib/one/oneflow/oneflow-server.rb", "oneflow_auth", "oneflow-server.conf",
+			":host: 127.0.0.1\n:port: 2474\n:log:\n  :level: 0\n", "127.0.0.1:2474", "/", 401, ""},
 		{"OneGate", "7.2.0", "ruby", "/usr/lib/one/onegate/onegate-server.rb", "onegate_auth", "onegate-server.conf",
-			":host: '::'\n:port: 5030\n", "[::]:5030", "/", 200},
+			":host: '::'\n:port: 5030\n", "[::]:5030", "/", 401,
+			"Fri Apr  3 02:01:00 2026 [E]: X_ONEGATE_TOKEN header not preset\nFri Apr  3 02:01:00 2026 [I]: Unauthorized login attempt\n" +
+				`Fri Apr  3 02:01:00 2026 [I]: 127.0.0.1 - - [03/Apr/2026:02:01:00 +0000] "GET / HTTP/1.1" 401 14` + "\n"},
 		{"OneGate from 7.3.80 on", "7.4.0", "ruby", "/usr/lib/one/onegate/onegate-server.rb", "onegate_auth", "onegate-server.conf",
-			":host: 10.0.0.1\n:server:\n  :bind: 127.0.0.1\n  :port: 5031\n", "127.0.0.1:5031", "/", 200},
+			":host: 10.0.0.1\n:server:\n  :bind: 127.0.0.1\n  :port: 5031\n:log:\n  :level: 0\n", "127.0.0.1:5031", "/", 401,
+			"Fri Apr  3 02:01:00 2026 [E]: X_ONEGATE_TOKEN header not preset\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMachine(t, c.version)
@@ -661,7 +675,11 @@ func TestServices(t *testing.T) {
 			if got := <-asked; got != c.address {
 				t.Errorf("listens on %s, want %s", got, c.address)
 			}
-			response, err := http.Get("http://" + (<-opened).String() + c.page)
+			url := "http://" + (<-opened).String() + c.page
+			log := "/var/log/one/" + strings.TrimSuffix(c.file, "-server.conf") + ".log"
+			m.write(log, "")
+			goAway(t, url)
+			response, err := http.Get(url)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -673,7 +691,25 @@ func TestServices(t *testing.T) {
 			if status := <-ended; status != 0 {
 				t.Errorf("told to end, it has status %d", status)
 			}
+			if got := m.read(log); got != c.log {
+				t.Errorf("log %q, want %q", got, c.log)
+			}
 		})
+	}
+}
+
+// goAway announces a request and does not make it: nothing of it is logged.
+func goAway(t *testing.T, url string) {
+	t.Helper()
+	address := strings.Split(strings.TrimPrefix(url, "http://"), "/")[0]
+	connection, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = connection.Close() }()
+	_, _ = io.WriteString(connection, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+	if line, err := bufio.NewReader(connection).ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" {
+		t.Errorf("%s answers the announcement of a request with %q, %v", url, line, err)
 	}
 }
 
@@ -682,7 +718,7 @@ func TestFireEdgeLogin(t *testing.T) {
 	m := newMachine(t, "7.2.0")
 	m.write("/var/lib/one/.one/one_auth", "oneadmin:s3cret\n")
 	m.start()
-	m.write("/etc/one/fireedge-server.conf", "host: 127.0.0.1\nport: 2616\none_xmlrpc: "+m.env["ONE_XMLRPC"]+"\n")
+	m.write("/etc/one/fireedge-server.conf", "host: 127.0.0.1\nport: 2616\ndebug_level: 2\none_xmlrpc: "+m.env["ONE_XMLRPC"]+"\n")
 	m.write(script, "")
 	go m.host.Run(t.Context(), "node", script)
 	url := "http://" + (<-m.listen).String() + "/fireedge/api/auth"
@@ -701,6 +737,9 @@ func TestFireEdgeLogin(t *testing.T) {
 		if got := response.Status + " " + strings.TrimSpace(string(body)); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v, want %s", c.body, got, err, c.want)
 		}
+	}
+	if log := m.read("/var/log/one/fireedge.log"); !strings.Contains(log, "[info] worker: user.info, [-1,false]: <PASSWORD>") {
+		t.Errorf("log %q, want it to have the beginning of the answer", log)
 	}
 }
 

@@ -3,9 +3,11 @@
 package health
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -51,7 +53,11 @@ func Probes() []Probe { return []Probe{Live, Started, Ready} }
 
 // Check carries out a probe. All that does not answer is in the error.
 func Check(ctx context.Context, h *host.Host, probe Probe) error {
-	c := &checker{host: h, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	c := &checker{host: h, client: &http.Client{
+		Transport: &http.Transport{DisableKeepAlives: true},
+		// A redirect is an answer. The page that FireEdge redirects to takes it some time to render.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 	checks, err := c.checks(ctx, probe)
 	if err != nil {
 		return err
@@ -171,8 +177,9 @@ func (c *checker) supervisord(ctx context.Context) error {
 	return nil
 }
 
-// oned asks for an answer of any kind: without credentials it is a refusal, for which oned does not ask its database. It may have no room
-// for the call, though, while others wait for a database that does not answer: a restart would not help then.
+// oned asks for an answer of any kind. The web server in oned refuses a GET in one of the threads that answer calls, and writes nothing into
+// a log; oned logs a refused call as an error. It may have no room for the request, though, while others wait for a database that does not
+// answer: a restart would not help then.
 func (c *checker) oned(ctx context.Context) error {
 	asking := ctx
 	if deadline, ok := ctx.Deadline(); ok {
@@ -180,10 +187,11 @@ func (c *checker) oned(ctx context.Context) error {
 		asking, cancel = context.WithDeadline(ctx, deadline.Add(-databaseLimit))
 		defer cancel()
 	}
-	err := c.callOned(asking, "one.system.version", "")
-	if _, ok := errors.AsType[*oned.RefusedError](err); ok {
-		return nil
+	url, err := c.onedURL()
+	if err != nil {
+		return err
 	}
+	err = c.get(asking, "oned", url)
 	if errors.Is(err, context.DeadlineExceeded) && databaseIsSilent(ctx, c.host) {
 		return nil
 	}
@@ -241,15 +249,25 @@ func reachable(address string) string {
 	return address
 }
 
+// fireedge asks for a page that FireEdge redirects elsewhere: it logs only answers that are errors.
 func (c *checker) fireedge(ctx context.Context) error {
-	return c.server(ctx, "FireEdge", fireedgeConf, "/fireedge/", []string{"host"}, []string{"port"})
+	address, err := c.address(fireedgeConf, []string{"host"}, []string{"port"})
+	if err != nil {
+		return err
+	}
+	return c.get(ctx, "FireEdge", "http://"+address+"/fireedge/")
 }
 
 func (c *checker) oneflow(ctx context.Context) error {
-	return c.server(ctx, "OneFlow", oneflowConf, "/", []string{":host"}, []string{":port"})
+	address, err := c.address(oneflowConf, []string{":host"}, []string{":port"})
+	if err != nil {
+		return err
+	}
+	return c.announce(ctx, "OneFlow", address)
 }
 
 func (c *checker) onegate(ctx context.Context) error {
+	addressAt, portAt := []string{":host"}, []string{":port"}
 	content, err := c.host.ReadFile(onegateConf)
 	if err != nil {
 		return err
@@ -257,28 +275,36 @@ func (c *checker) onegate(ctx context.Context) error {
 	if ok, err := yamlconf.Get(onegateConf, content, []string{":server"}, new(any)); err != nil {
 		return err
 	} else if ok {
-		return c.server(ctx, "OneGate", onegateConf, "/", []string{":server", ":bind"}, []string{":server", ":port"})
+		addressAt, portAt = []string{":server", ":bind"}, []string{":server", ":port"}
 	}
-	return c.server(ctx, "OneGate", onegateConf, "/", []string{":host"}, []string{":port"})
-}
-
-// server asks a web server for a page. That it wants a login, or knows no such page, is an answer; that it is broken is none.
-func (c *checker) server(ctx context.Context, name, conf, page string, addressAt, portAt []string) error {
-	content, err := c.host.ReadFile(conf)
+	address, err := c.address(onegateConf, addressAt, portAt)
 	if err != nil {
 		return err
+	}
+	return c.announce(ctx, "OneGate", address)
+}
+
+// address returns where a web server is reached, from its configuration.
+func (c *checker) address(conf string, addressAt, portAt []string) (string, error) {
+	content, err := c.host.ReadFile(conf)
+	if err != nil {
+		return "", err
 	}
 	var address string
 	var port int
 	if _, err := yamlconf.Get(conf, content, addressAt, &address); err != nil {
-		return err
+		return "", err
 	}
 	if ok, err := yamlconf.Get(conf, content, portAt, &port); err != nil {
-		return err
+		return "", err
 	} else if !ok {
-		return fmt.Errorf("%s has no %s: restore it", conf, strings.Join(portAt, "/"))
+		return "", fmt.Errorf("%s has no %s: restore it", conf, strings.Join(portAt, "/"))
 	}
-	url := "http://" + net.JoinHostPort(reachable(address), strconv.Itoa(port)) + page
+	return net.JoinHostPort(reachable(address), strconv.Itoa(port)), nil
+}
+
+// get asks a web server for a page. A refusal or a redirect is an answer; a status from 500 on is a failure.
+func (c *checker) get(ctx context.Context, name, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
@@ -288,6 +314,42 @@ func (c *checker) server(ctx context.Context, name, conf, page string, addressAt
 		return fmt.Errorf("%s does not answer: %w", name, err)
 	}
 	defer func() { _ = response.Body.Close() }()
+	return judge(name, url, response)
+}
+
+// announce asks a web server whether it would read a request of one byte, and goes away without sending it. The Ruby servers log each request
+// that is whole, whatever they answer. They agree in a thread that would serve the request, and the kernel alone cannot: one whose threads
+// are all stuck does not answer.
+func (c *checker) announce(ctx context.Context, name, address string) error {
+	response, err := announced(ctx, address)
+	if err != nil {
+		return fmt.Errorf("%s does not answer: %w", name, err)
+	}
+	return judge(name, "http://"+address+"/", response)
+}
+
+// headerLimit is how much of an answer is read that has to be short.
+const headerLimit = 16 << 10
+
+func announced(ctx context.Context, address string) (*http.Response, error) {
+	connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = connection.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = connection.Close() })()
+	_, err = fmt.Fprintf(connection, "POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 1\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", address)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.ReadResponse(bufio.NewReader(io.LimitReader(connection, headerLimit)), nil)
+	if err != nil {
+		return nil, errors.Join(context.Cause(ctx), err)
+	}
+	return response, response.Body.Close()
+}
+
+func judge(name, url string, response *http.Response) error {
 	if response.StatusCode >= http.StatusInternalServerError {
 		return fmt.Errorf("%s answers %s with %s", name, url, response.Status)
 	}

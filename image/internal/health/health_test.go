@@ -30,14 +30,17 @@ const (
 // container is one in which all is well.
 type container struct {
 	oned, supervisord           string
-	fireedge, oneflow, onegate  int // HTTP statuses
+	fireedge, oneflow, onegate  int // HTTP statuses, or agrees
 	withoutAuth, newOneGateForm bool
 	down                        string // a service that does not run
 	state                       string // what oned says that it is among several
 }
 
+// agrees stands for a server that reads a request before it answers.
+const agrees = 100
+
 func healthy() container {
-	return container{oned: onedKnows, supervisord: supervised, fireedge: 200, oneflow: 401, onegate: 404}
+	return container{oned: onedKnows, supervisord: supervised, fireedge: 302, oneflow: agrees, onegate: agrees}
 }
 
 func (c container) host(t *testing.T) *host.Host {
@@ -50,7 +53,20 @@ func (c container) host(t *testing.T) *host.Host {
 		}
 	}
 	status := func(name string, code int) (address, port string) {
-		return c.serve(t, name, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
+		return c.serve(t, name, func(w http.ResponseWriter, r *http.Request) {
+			if code == agrees {
+				// A server that logs a request when it is whole.
+				if body, err := io.ReadAll(r.Body); err == nil {
+					t.Errorf("%s logs a request with the body %q", name, body)
+				}
+				return
+			}
+			if name == "FireEdge" && r.URL.Path != "/fireedge/" {
+				t.Errorf("FireEdge has to render %s", r.URL.Path)
+			}
+			w.Header().Set("Location", "/fireedge/sunstone")
+			w.WriteHeader(code)
+		})
 	}
 	_, port := c.serveOned(t)
 	write("/etc/one/oned.conf", "PORT = "+port+"\nLISTEN_ADDRESS = \"0.0.0.0\"\n")
@@ -83,12 +99,15 @@ func (c container) host(t *testing.T) *host.Host {
 func (c container) serveOned(t *testing.T) (address, port string) {
 	t.Helper()
 	return c.serve(t, "oned", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
 		body, _ := io.ReadAll(r.Body)
 		answer := c.oned
 		switch {
 		case strings.Contains(string(body), "<string></string>"):
-			// Whoever gives no password is refused.
-			answer = onedRefuses
+			t.Error("oned logs an error about a call without credentials")
 		case strings.Contains(string(body), "one.zone.raftstatus"):
 			answer = "<value><boolean>1</boolean></value><value><string>&lt;RAFT>&lt;STATE>" + c.state + "&lt;/STATE>&lt;/RAFT></string></value>"
 		}
@@ -141,6 +160,9 @@ func TestCheck(t *testing.T) {
 		{"OneFlow down", func(c *container) { c.down = "OneFlow" }, "", "", "OneFlow does not answer"},
 		{"OneGate down", func(c *container) { c.down = "OneGate" }, "", "", "OneGate does not answer"},
 		{"FireEdge broken", func(c *container) { c.fireedge = 502 }, "", "", "502 Bad Gateway"},
+		{"OneFlow broken", func(c *container) { c.oneflow = 500 }, "", "", "500 Internal Server Error"},
+		{"OneFlow refuses", func(c *container) { c.oneflow = 401 }, "", "", ""},
+		{"OneGate broken", func(c *container) { c.onegate = 503 }, "", "", "503 Service Unavailable"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			container := healthy()
@@ -271,6 +293,27 @@ func TestLiveWithoutDatabase(t *testing.T) {
 				t.Errorf("error %v, want %q", err, c.live)
 			}
 		})
+	}
+}
+
+// TestServicesThatHang has services that take connections, as the kernel does for them, and never answer.
+func TestServicesThatHang(t *testing.T) {
+	h := healthy().host(t)
+	for file, format := range map[string]string{
+		"fireedge-server.conf": "host: %s\nport: %s\n", "oneflow-server.conf": ":host: %s\n:port: %s\n", "onegate-server.conf": ":host: %s\n:port: %s\n",
+	} {
+		address, port := silent(t)
+		if err := os.WriteFile(h.Path("/etc/one/"+file), fmt.Appendf(nil, format, address, port), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	err := health.Check(ctx, h, health.Ready)
+	for _, name := range []string{"FireEdge", "OneFlow", "OneGate"} {
+		if err == nil || !strings.Contains(err.Error(), name+" does not answer: context deadline exceeded") && !strings.Contains(err.Error(), name+" does not answer: Get") {
+			t.Errorf("error %v, want one about %s", err, name)
+		}
 	}
 }
 
