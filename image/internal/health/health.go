@@ -94,11 +94,15 @@ func (c *checker) checks(ctx context.Context, probe Probe) ([]func(context.Conte
 	if all == nil {
 		return nil, fmt.Errorf("there is no probe %q: give one of %v", probe, Probes())
 	}
-	follows := false
+	var among *place
 	if probe == Ready {
-		if follows, err = c.follows(ctx); err != nil {
+		if among, err = c.place(ctx); err != nil {
 			return nil, err
 		}
+	}
+	follows := among != nil && among.follows
+	if among != nil {
+		all = append(all, check{supervisord.Oned, func(ctx context.Context) error { return c.hasLog(ctx, *among) }})
 	}
 	var checks []func(context.Context) error
 	for _, check := range all {
@@ -113,51 +117,68 @@ func (c *checker) checks(ctx context.Context, probe Probe) ([]func(context.Conte
 	return checks, nil
 }
 
-// follows tells whether another front-end leads. Of several front-ends one has to, or none can serve.
-func (c *checker) follows(ctx context.Context) (bool, error) {
+// place is what a front-end is among others.
+type place struct {
+	// own is its oned, leader what that of the leader says, which may be the same.
+	own    oned.Client
+	leader oned.Status
+	// follows tells that it is not the leader.
+	follows bool
+}
+
+// place returns nil for a front-end that is alone. Of several front-ends one has to lead, or none can serve.
+func (c *checker) place(ctx context.Context) (*place, error) {
 	zone, err := frontends.Read(c.host)
 	if err != nil || len(zone.Endpoints) == 0 {
-		return false, err
+		return nil, err
 	}
 	session, err := oned.Session(c.host)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	own, err := c.onedURL()
+	url, err := c.onedURL()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	if err := c.leads(ctx, own, session); err == nil {
-		return false, nil
+	own := oned.Client{HTTP: c.client, URL: url, Session: session}
+	if status, err := leads(ctx, own); err == nil {
+		return &place{own: own, leader: status}, nil
 	}
 	// One that has lost its node does not even refuse.
 	ctx, cancel := context.WithTimeout(ctx, peerLimit)
 	defer cancel()
-	answers := make(chan error, len(zone.Endpoints))
+	type answer struct {
+		status oned.Status
+		err    error
+	}
+	answers := make(chan answer, len(zone.Endpoints))
 	for _, url := range zone.Endpoints {
-		go func() { answers <- c.leads(ctx, url, session) }()
+		go func() {
+			status, err := leads(ctx, oned.Client{HTTP: c.client, URL: url, Session: session})
+			answers <- answer{status, err}
+		}()
 	}
 	var reasons []error
 	for range zone.Endpoints {
-		err := <-answers
-		if err == nil {
-			return true, nil
+		answer := <-answers
+		if answer.err == nil {
+			return &place{own: own, leader: answer.status, follows: true}, nil
 		}
-		reasons = append(reasons, err)
+		reasons = append(reasons, answer.err)
 	}
-	return false, fmt.Errorf("no front-end leads: %w", errors.Join(reasons...))
+	return nil, fmt.Errorf("no front-end leads: %w", errors.Join(reasons...))
 }
 
-// leads returns why a server is not the leader.
-func (c *checker) leads(ctx context.Context, url, session string) error {
-	status, err := oned.Client{HTTP: c.client, URL: url, Session: session}.Status(ctx)
+// leads returns the status of the leader, or why a server is not the leader.
+func leads(ctx context.Context, server oned.Client) (oned.Status, error) {
+	status, err := server.Status(ctx)
 	if err != nil {
-		return fmt.Errorf("%s: %w", url, err)
+		return oned.Status{}, fmt.Errorf("%s: %w", server.URL, err)
 	}
 	if status.State != oned.Leader {
-		return fmt.Errorf("%s does not lead", url)
+		return oned.Status{}, fmt.Errorf("%s does not lead", server.URL)
 	}
-	return nil
+	return status, nil
 }
 
 type checker struct {

@@ -34,6 +34,22 @@ type container struct {
 	withoutAuth, newOneGateForm bool
 	down                        string // a service that does not run
 	state                       string // what oned says that it is among several
+	log                         zoneLog
+	start                       *int // when oned has started
+}
+
+// zoneLog is what oned says of the zone's log, by default that it has all. It may change.
+type zoneLog struct{ commit, index, term *int }
+
+func (l zoneLog) elements() string {
+	value := func(n *int) int {
+		if n == nil {
+			return 0
+		}
+		return *n
+	}
+	return fmt.Sprintf("&lt;TERM>1&lt;/TERM>&lt;COMMIT>%d&lt;/COMMIT>&lt;LOG_INDEX>%d&lt;/LOG_INDEX>&lt;LOG_TERM>%d&lt;/LOG_TERM>",
+		value(l.commit), value(l.index), value(l.term))
 }
 
 // agrees stands for a server that reads a request before it answers.
@@ -88,12 +104,27 @@ func (c container) host(t *testing.T) *host.Host {
 		if err != nil {
 			t.Fatal(err)
 		}
-		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { respond(w, c.supervisord) }))
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			answer := c.supervisord
+			if body, _ := io.ReadAll(r.Body); strings.Contains(string(body), "getProcessInfo") {
+				answer = "<value><struct><member><name>statename</name><value><string>RUNNING</string></value></member><member><name>pid</name><value><int>7</int>" +
+					"</value></member><member><name>start</name><value><int>" + c.started() + "</int></value></member></struct></value>"
+			}
+			respond(w, answer)
+		}))
 		server.Listener = listener
 		server.Start()
 		t.Cleanup(server.Close)
 	}
 	return h
+}
+
+// started is when oned has started.
+func (c container) started() string {
+	if c.start == nil {
+		return "1"
+	}
+	return fmt.Sprint(*c.start)
 }
 
 func (c container) serveOned(t *testing.T) (address, port string) {
@@ -109,7 +140,7 @@ func (c container) serveOned(t *testing.T) (address, port string) {
 		case strings.Contains(string(body), "<string></string>"):
 			t.Error("oned logs an error about a call without credentials")
 		case strings.Contains(string(body), "one.zone.raftstatus"):
-			answer = "<value><boolean>1</boolean></value><value><string>&lt;RAFT>&lt;STATE>" + c.state + "&lt;/STATE>&lt;/RAFT></string></value>"
+			answer = "<value><boolean>1</boolean></value><value><string>&lt;RAFT>&lt;STATE>" + c.state + "&lt;/STATE>" + c.log.elements() + "&lt;/RAFT></string></value>"
 		}
 		respond(w, "<value><array><data>"+answer+"</data></array></value>")
 	})
@@ -209,12 +240,7 @@ func TestOneOfSeveral(t *testing.T) {
 			if c.other == lost {
 				address, port = silent(t)
 			}
-			zone := frontends.Zone{Endpoints: []string{"http://" + net.JoinHostPort(address, port) + "/RPC2", "http://127.0.0.1:1/RPC2"}}
-			mkdir(t, h.Path("/run/one-container"))
-			h.Disk, h.Chown, h.OwnerOf = host.System(t.Logf).Disk, func(string, host.Owner) error { return nil }, host.System(t.Logf).OwnerOf
-			if err := frontends.Write(h, zone); err != nil {
-				t.Fatal(err)
-			}
+			joinZone(t, h, "http://"+net.JoinHostPort(address, port)+"/RPC2")
 			// As long as a probe has.
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 			defer cancel()
@@ -226,6 +252,76 @@ func TestOneOfSeveral(t *testing.T) {
 				t.Errorf("live: %v", err)
 			}
 		})
+	}
+}
+
+// joinZone has another front-end beside this one, and one that does not run.
+func joinZone(t *testing.T, h *host.Host, other string) {
+	t.Helper()
+	mkdir(t, h.Path("/run/one-container"))
+	h.Disk, h.Chown, h.OwnerOf = host.System(t.Logf).Disk, func(string, host.Owner) error { return nil }, host.System(t.Logf).OwnerOf
+	if err := frontends.Write(h, frontends.Zone{Endpoints: []string{other, "http://127.0.0.1:1/RPC2"}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFollowerHasLog starts a follower, which gets the zone's log little by little, while the leader writes on.
+func TestFollowerHasLog(t *testing.T) {
+	var start, commit, index, term, leaders, leadersTerm int
+	one, other := healthy(), healthy()
+	one.state, one.start, one.log = "2", &start, zoneLog{&commit, &index, &term}
+	other.state, other.log = "3", zoneLog{&leaders, &leaders, &leadersTerm}
+	h := one.host(t)
+	address, port := other.serveOned(t)
+	joinZone(t, h, "http://"+net.JoinHostPort(address, port)+"/RPC2")
+	for _, c := range []struct {
+		name string
+		// start is when oned has started, index and term are of its last record, leaders and leadersTerm of the leader's.
+		start, index, term, leaders, leadersTerm int
+		want                                     string
+	}{
+		{"lacks a third", 1, 200, 3, 300, 3, "record 200 of term 3, and has to have record 300 of term 3"},
+		{"lacks the last", 1, 299, 3, 400, 3, "has to have record 300"},
+		{"has what there was", 1, 300, 3, 500, 3, ""},
+		{"falls behind", 1, 300, 3, 900, 4, ""},
+		{"starts again", 2, 300, 3, 900, 4, "has to have record 900 of term 4"},
+		{"has records that nobody has acknowledged", 2, 950, 3, 900, 4, "record 950 of term 3"},
+		{"has the leader's", 2, 900, 4, 900, 4, ""},
+		{"starts with all", 3, 900, 4, 900, 4, ""},
+		{"starts behind", 4, 100, 4, 900, 4, "record 100 of term 4"},
+		{"has those of the next leader", 4, 901, 5, 901, 5, ""},
+	} {
+		start, index, term, leaders, leadersTerm = c.start, c.index, c.term, c.leaders, c.leadersTerm
+		// How much a follower knows to be acknowledged lags behind: it is not asked for that.
+		commit = 0
+		for range 2 {
+			if err := health.Check(t.Context(), h, health.Ready); c.want == "" && err != nil || !strings.Contains(fmt.Sprint(err), c.want) {
+				t.Errorf("%s: error %v, want %q", c.name, err, c.want)
+			}
+		}
+		for _, probe := range []health.Probe{health.Live, health.Started} {
+			if err := health.Check(t.Context(), h, probe); err != nil {
+				t.Errorf("%s: %s: %v", c.name, probe, err)
+			}
+		}
+	}
+}
+
+// TestLeaderHasLog has a leader step down: it has led with this oned, so its log was complete.
+func TestLeaderHasLog(t *testing.T) {
+	index := 300
+	one, other := healthy(), healthy()
+	one.state, other.state = "3", "2"
+	one.log, other.log = zoneLog{nil, &index, nil}, zoneLog{nil, &index, nil}
+	h := one.host(t)
+	address, port := other.serveOned(t)
+	joinZone(t, h, "http://"+net.JoinHostPort(address, port)+"/RPC2")
+	if err := health.Check(t.Context(), h, health.Ready); err != nil {
+		t.Fatal(err)
+	}
+	content, err := h.ReadFile("/run/one-container/zone-log.json")
+	if err != nil || !strings.Contains(string(content), `"Reached":true`) {
+		t.Errorf("it remembers %s, %v", content, err)
 	}
 }
 

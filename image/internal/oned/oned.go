@@ -80,7 +80,15 @@ type Status struct {
 	State State
 	// Term is that of the last election that it knows of.
 	Term int
+	// Commit is the last record of the zone's log that it knows most servers to have, LastIndex the last that it has itself, and LastTerm the term
+	// in which that was made.
+	Commit, LastIndex, LastTerm int
 }
+
+// UnclearError is a status that cannot be read: the server runs, and nothing more is known of it.
+type UnclearError struct{ Reason string }
+
+func (e *UnclearError) Error() string { return e.Reason }
 
 // Status asks the server.
 func (c Client) Status(ctx context.Context) (Status, error) {
@@ -88,16 +96,33 @@ func (c Client) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	var status struct {
-		State string `xml:"STATE"`
-		Term  int    `xml:"TERM"`
+	unclear := func(format string, args ...any) (Status, error) {
+		return Status{}, &UnclearError{fmt.Sprintf("oned at %s tells its state in a form that is not known: ", c.URL) + fmt.Sprintf(format, args...)}
 	}
-	if err := xml.Unmarshal([]byte(text), &status); err != nil {
-		return Status{}, fmt.Errorf("read what oned at %s says of its state: %w", c.URL, err)
+	var raft struct {
+		XMLName  xml.Name `xml:"RAFT"`
+		Elements []struct {
+			XMLName xml.Name
+			Text    string `xml:",chardata"`
+		} `xml:",any"`
 	}
-	state, err := strconv.Atoi(strings.TrimSpace(status.State))
-	if err != nil || state < int(Solo) || state > int(Leader) {
-		return Status{}, fmt.Errorf("oned at %s says that its state is %q, which is none", c.URL, status.State)
+	if err := xml.Unmarshal([]byte(text), &raft); err != nil {
+		return unclear("%v", err)
 	}
-	return Status{State(state), status.Term}, nil
+	values := make(map[string]string)
+	for _, element := range raft.Elements {
+		values[element.XMLName.Local] = element.Text
+	}
+	var status Status
+	for name, number := range map[string]*int{
+		"STATE": (*int)(&status.State), "TERM": &status.Term, "COMMIT": &status.Commit, "LOG_INDEX": &status.LastIndex, "LOG_TERM": &status.LastTerm,
+	} {
+		if *number, err = strconv.Atoi(values[name]); err != nil {
+			return unclear("%s is %q, a number was expected", name, values[name])
+		}
+	}
+	if status.State < Solo || status.State > Leader {
+		return unclear("STATE is %d, which is not one of %d to %d", status.State, Solo, Leader)
+	}
+	return status, nil
 }

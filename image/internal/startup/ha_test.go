@@ -168,7 +168,7 @@ func (f *fleet) RoundTrip(r *http.Request) (*http.Response, error) {
 	case !strings.Contains(body, hash(strings.TrimPrefix(call.Params[0].String, "oneadmin:"))):
 		success, text = 0, "User couldn't be authenticated, aborting."
 	case call.Method == "one.zone.raftstatus":
-		text = fmt.Sprintf("<RAFT><STATE>%d</STATE></RAFT>", state)
+		text = fmt.Sprintf("<RAFT><STATE>%d</STATE><TERM>1</TERM><COMMIT>0</COMMIT><LOG_INDEX>0</LOG_INDEX><LOG_TERM>0</LOG_TERM></RAFT>", state)
 	case call.Method == "one.user.info":
 	case m.isCut(true):
 		return nil, errCut
@@ -610,6 +610,7 @@ func TestFrontEndsRefuse(t *testing.T) {
 			f.machines[0].sql("UPDATE user_pool SET body = REPLACE(body, 'PASSWORD>', 'PASSWD>') WHERE oid = 1")
 		}, "user 1 in the database /var/lib/one/one.db: read the document of a user: it has 0 elements USER/PASSWORD"},
 		// Its database is not outdated, and not to be replaced.
+		{"another's state that cannot be read", func(f *fleet) { f.states[1] = 9 }, "oned of one-1.one does not tell what it is: oned at http://one-1.one:2633/RPC2 tells its state in a form that is not known"},
 		{"a onedb without a library", func(f *fleet) { f.machines[0].rubyFails = func(string) bool { return true } }, noLibrary},
 		{"another name", func(f *fleet) { f.machines[0].settings.HA.Servers = []string{"one-9.one", "one-1.one", "one-2.one"} }, "onezone server-add"},
 		{"another name, a database down", func(f *fleet) {

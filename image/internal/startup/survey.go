@@ -78,7 +78,10 @@ func (s *Start) lookAtOned(ctx context.Context, f *frontends.FrontEnd, i int) {
 	status, err := s.oned(oned.Endpoint(s.settings.HA.Servers[i])).Status(ctx)
 	f.Term = status.Term
 	_, refuses := errors.AsType[*oned.RefusedError](err)
+	_, unclear := errors.AsType[*oned.UnclearError](err)
 	switch {
+	case unclear:
+		f.Oned, f.Reason = frontends.Refusing, err.Error()
 	case refuses:
 		f.Oned, f.Reason = frontends.Refusing, err.Error()+"; either its password of oneadmin is another, or it does not reach its database"
 	case err != nil:

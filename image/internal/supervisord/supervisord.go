@@ -82,6 +82,18 @@ func change(ctx context.Context, h *host.Host, method, service, done string) err
 	return err
 }
 
+// Instance tells one run of a service from the next: it is another text after each start. One that does not run is an error.
+func Instance(ctx context.Context, h *host.Host, service string) (string, error) {
+	info, err := Call(ctx, h, "supervisor.getProcessInfo", xmlrpc.Text(service))
+	if err != nil {
+		return "", err
+	}
+	if state := info.Member("statename").Text(); state != "RUNNING" && state != "STARTING" {
+		return "", fmt.Errorf("%s is %s", service, state)
+	}
+	return info.Member("pid").Text() + " since " + info.Member("start").Text(), nil
+}
+
 // GivenUp is a service that supervisord has tried to start as often as it is told to.
 type GivenUp struct{ Service, Reason string }
 
