@@ -171,6 +171,31 @@ func TestFindGivenUp(t *testing.T) {
 	}
 }
 
+func TestInstance(t *testing.T) {
+	instance := func(state, pid, start string) (string, error) {
+		h := machine(t)
+		serve(t, h, "<methodResponse><params><param><value><struct><member><name>statename</name><value><string>"+state+"</string></value></member>"+
+			"<member><name>pid</name><value><int>"+pid+"</int></value></member><member><name>start</name><value><int>"+start+"</int></value></member>"+
+			"</struct></value></param></params></methodResponse>")
+		return supervisord.Instance(t.Context(), h, supervisord.Oned)
+	}
+	first, err := instance("RUNNING", "7", "1764340000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		pid, start string
+		same       bool
+	}{{"7", "1764340000", true}, {"8", "1764340000", false}, {"7", "1764340001", false}} {
+		if got, err := instance("RUNNING", c.pid, c.start); err != nil || (got == first) != c.same {
+			t.Errorf("pid %s since %s: %q, %v, want the same as %q: %t", c.pid, c.start, got, err, first, c.same)
+		}
+	}
+	if got, err := instance("BACKOFF", "0", "1764340000"); err == nil || !strings.Contains(err.Error(), "oned is BACKOFF") {
+		t.Errorf("%q, error %v, want that oned is BACKOFF", got, err)
+	}
+}
+
 func serve(t *testing.T, h *host.Host, answer string) {
 	t.Helper()
 	if err := os.MkdirAll(h.Path("/run"), 0o755); err != nil {
