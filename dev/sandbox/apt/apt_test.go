@@ -549,6 +549,38 @@ func TestPackageContents(t *testing.T) {
 	}
 }
 
+// TestPostinst runs the script of opennebula-common with and without systemd-tmpfiles: an image has to be built where there is none.
+func TestPostinst(t *testing.T) {
+	needs(t, "sh")
+	for name, want := range map[string]int{"with systemd-tmpfiles": 0, "without": 127} {
+		t.Run(name, func(t *testing.T) {
+			programs := t.TempDir()
+			for _, program := range []string{"chown", "chmod", "systemd-tmpfiles"} {
+				if program == "systemd-tmpfiles" && want != 0 {
+					continue
+				}
+				script := "#!/bin/sh\necho " + program + " \"$@\"\n"
+				if err := os.WriteFile(filepath.Join(programs, program), []byte(script), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			shell, err := exec.LookPath("sh")
+			if err != nil {
+				t.Fatal(err)
+			}
+			command := exec.CommandContext(t.Context(), shell, "packages/opennebula-common/DEBIAN/postinst", "configure")
+			command.Env = []string{"PATH=" + programs}
+			out, err := command.CombinedOutput()
+			if got := command.ProcessState.ExitCode(); got != want {
+				t.Errorf("status %d (%v), want %d:\n%s", got, err, want, out)
+			}
+			if made := strings.Contains(string(out), "systemd-tmpfiles --create /usr/lib/tmpfiles.d/opennebula-common.conf\n"); made != (want == 0) {
+				t.Errorf("output:\n%s", out)
+			}
+		})
+	}
+}
+
 // aptRoot is a directory in which apt-get works without root and without touching the machine's own state.
 func aptRoot(t *testing.T, source, key string) []string {
 	t.Helper()
