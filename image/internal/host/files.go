@@ -256,6 +256,11 @@ func (h *Host) parents(dir string, owner Owner) error {
 // newDirectory makes a directory that has its name only when it has its mode and its owner.
 func (h *Host) newDirectory(path string, mode fs.FileMode, owner Owner, wait bool) error {
 	part := filepath.Join(filepath.Dir(path), leftoverPrefix+filepath.Base(path)+leftoverSuffix)
+	if info, err := os.Lstat(h.Path(part)); err == nil && !info.IsDir() {
+		if err := h.Disk.Remove(h.Path(part)); err != nil {
+			return err
+		}
+	}
 	if err := h.Directory(part, mode, owner); err != nil {
 		return err
 	}

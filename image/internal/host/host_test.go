@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -123,6 +124,48 @@ func TestCopy(t *testing.T) {
 	}
 	if err := h.Flush("/to"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCopyDirectory copies one without what is in it, also where somebody has put a link under the name that it has before it is complete.
+func TestCopyDirectory(t *testing.T) {
+	h := system(t)
+	for _, dir := range []string{"/from", "/elsewhere"} {
+		if err := os.Mkdir(h.Path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(
+		os.WriteFile(h.Path("/from/file"), nil, 0o600), os.Chmod(h.Path("/from"), 0o710), os.Symlink("elsewhere", h.Path("/.to.new")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := h.CopyLazily("/from", "/to", own(t)); err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]fs.FileMode{"/to": fs.ModeDir | 0o710, "/elsewhere": fs.ModeDir | 0o755} {
+			if info, err := os.Lstat(h.Path(path)); err != nil || info.Mode() != want {
+				t.Errorf("%s has mode %v, %v, want %v", path, info.Mode(), err, want)
+			}
+		}
+		if left, err := os.ReadDir(h.Path("/to")); len(left) > 0 || err != nil {
+			t.Errorf("copied with it: %v, %v", left, err)
+		}
+		// One that is there gets the mode.
+		if err := os.Chmod(h.Path("/to"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestCopySpecialFile(t *testing.T) {
+	h := system(t)
+	if err := syscall.Mkfifo(h.Path("/pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Copy("/pipe", "/to", own(t)); err == nil || !strings.Contains(err.Error(), "/pipe: it is not a file") {
+		t.Errorf("error %v, want that it is not a file", err)
 	}
 }
 
