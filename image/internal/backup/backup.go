@@ -38,6 +38,10 @@ func Make(ctx context.Context, h *host.Host, db database.Interface, store Store,
 	if err := checkComplete(ctx, h, db); err != nil {
 		return "", err
 	}
+	// A dump takes its time: a place that is not there shows before.
+	if _, err := store.Names(ctx); err != nil {
+		return "", fmt.Errorf("list the backups in %s, where the new one is to go: %w", store, err)
+	}
 	// The dump is made by oneadmin, as whom the database's clients run.
 	dir, err := os.MkdirTemp(h.Path("/tmp"), "backup-")
 	if err != nil {

@@ -300,17 +300,25 @@ func TestIncomplete(t *testing.T) {
 func TestStoreThatIsNotThere(t *testing.T) {
 	h := newHost(t)
 	_, s3 := places(t)
-	for _, place := range []string{"/nowhere", "s3://nowhere/one"} {
+	write(t, h, "/file", "x", 0o600)
+	for place, want := range map[string]string{
+		"/nowhere":         "/nowhere does not exist in this container: mount",
+		"/file":            "/file is a file, not a directory: name",
+		"s3://nowhere/one": "does not exist",
+	} {
 		store := locate(t, h, place, s3)
-		if _, err := backup.Make(t.Context(), h, &fakeDatabase{host: h}, store, "7.2.0", "sqlite", 1); err == nil ||
-			!strings.Contains(err.Error(), "to "+store.String()) {
-			t.Errorf("%s: error %v, want one that names it", place, err)
+		db := &fakeDatabase{host: h, err: errors.New("dumped in vain")}
+		if _, err := backup.Make(t.Context(), h, db, store, "7.2.0", "sqlite", 1); err == nil ||
+			!strings.Contains(err.Error(), "list the backups in "+store.String()) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", place, err, want)
 		}
-		if _, err := store.Names(t.Context()); err == nil {
-			t.Errorf("%s has backups", place)
-		}
-		if _, err := store.Open(t.Context(), "opennebula-20260501T000000Z.tar.gz"); err == nil {
-			t.Errorf("%s has a backup", place)
+		_, namesErr := store.Names(t.Context())
+		_, openErr := store.Open(t.Context(), "opennebula-20260501T000000Z.tar.gz")
+		saveErr := store.Save(t.Context(), "opennebula-20260501T000000Z.tar.gz", func(io.Writer) error { return nil })
+		for _, err := range []error{namesErr, openErr, saveErr} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error %v, want %q", place, err, want)
+			}
 		}
 	}
 }

@@ -23,11 +23,27 @@ func (d *directory) String() string { return d.path }
 
 func (d *directory) file(name string) string { return d.host.Path(filepath.Join(d.path, name)) }
 
+// check refuses what is not a directory. A missing one is not made: it would be where a volume has not been mounted, and gone with the container.
+func (d *directory) check() error {
+	switch info, err := os.Stat(d.host.Path(d.path)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s does not exist in this container: mount the volume for backups there, or name a directory that exists", d.path)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is a file, not a directory: name the directory that backups are in", d.path)
+	}
+	return nil
+}
+
 // abandoned is when a backup that is not whole is nobody's work any more.
 const abandoned = 24 * time.Hour
 
 func (d *directory) Save(_ context.Context, name string, write func(io.Writer) error) (err error) {
 	if err := d.removeAbandoned(); err != nil {
+		return err
+	}
+	if err := d.check(); err != nil {
 		return err
 	}
 	part, err := os.CreateTemp(d.host.Path(d.path), "."+name+".*.part")
@@ -63,6 +79,9 @@ func (d *directory) removeAbandoned() error {
 }
 
 func (d *directory) Names(context.Context) ([]string, error) {
+	if err := d.check(); err != nil {
+		return nil, err
+	}
 	// Sorted by name, which is by date.
 	entries, err := os.ReadDir(d.host.Path(d.path))
 	if err != nil {
@@ -78,6 +97,9 @@ func (d *directory) Names(context.Context) ([]string, error) {
 }
 
 func (d *directory) Open(_ context.Context, name string) (io.ReadCloser, error) {
+	if err := d.check(); err != nil {
+		return nil, err
+	}
 	file, err := os.Open(d.file(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no %s in %s", name, d)
