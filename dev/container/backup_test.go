@@ -133,7 +133,7 @@ func testBackup(t *testing.T, installation func(*testing.T) *backedUp) {
 			t.Errorf("status %d with a damaged backup, want 1", status)
 		}
 		c.wantLog("failed to restore a backup", filepath.Base(newest), "damaged", "nothing was changed")
-		for _, path := range []string{".one/one_auth", ".ssh/id_ed25519", ".one-container/restore"} {
+		for _, path := range []string{".one/one_auth", ".ssh/id_rsa", ".one-container/restore"} {
 			if exists(filepath.Join(to.volume, path)) {
 				t.Errorf("%s is there after a damaged backup", path)
 			}

@@ -309,7 +309,7 @@ func wantSSH(t *testing.T, c *container) {
 		t.Errorf("ssh as root: %q, %v, want a refusal", out, err)
 	}
 	agent := c.mustExec(asOneadmin, "env", "SSH_AUTH_SOCK=/run/one/ssh-agent.sock", "ssh-add", "-l")
-	if !strings.Contains(agent, "ED25519") {
+	if !strings.Contains(agent, "(RSA)") {
 		t.Errorf("ssh-agent has %q", agent)
 	}
 }

@@ -92,7 +92,7 @@ func testOwners(t *testing.T, built *images) {
 			wantStopped(t, c)
 		}},
 		{"database and credentials of root", func(t *testing.T) {
-			for _, file := range []string{"one.db", ".one/one_auth", ".one/sunstone_auth", ".ssh/id_ed25519", ".ssh/authorized_keys"} {
+			for _, file := range []string{"one.db", ".one/one_auth", ".one/sunstone_auth", ".ssh/id_rsa", ".ssh/authorized_keys"} {
 				path := filepath.Join(volume, file)
 				if err := os.Chown(path, 0, 0); err != nil {
 					t.Fatal(err)

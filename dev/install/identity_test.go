@@ -32,7 +32,7 @@ func (r *release) identity() map[string]string {
 		sum, file, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		found[file] = sum
 	}
-	for _, file := range []string{".one/one_auth", ".one/sunstone_auth", ".ssh/id_ed25519", ".one-container/ssh-host-keys/ssh_host_ed25519_key"} {
+	for _, file := range []string{".one/one_auth", ".one/sunstone_auth", ".ssh/id_rsa", ".one-container/ssh-host-keys/ssh_host_ed25519_key"} {
 		if found[file] == "" {
 			r.t.Errorf("there is no %s, of %q", file, files)
 		}

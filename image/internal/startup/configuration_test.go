@@ -1,11 +1,13 @@
 package startup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -217,8 +219,20 @@ func TestSSHKeys(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "7.2.0")
 	m.write("/usr/share/one/ssh/config", "Host *\n")
+	kinds := make(map[string]string)
+	run := m.host.Run
+	m.host.Run = func(ctx context.Context, c host.Command) (string, error) {
+		if i := slices.Index(c.Args, "-t"); c.Args[0] == "ssh-keygen" && i >= 0 {
+			kinds[strings.TrimPrefix(outputOf(c), m.host.Root)] = c.Args[i+1]
+		}
+		return run(ctx, c)
+	}
 	m.boot()
-	public := m.read(sshDir + "/id_ed25519.pub")
+	// What oneuser and onezone look for, and of the only kind that Ruby reads.
+	if got := kinds[sshDir+"/id_rsa.new"]; got != "rsa" {
+		t.Errorf("keys %v, want an RSA key for oneadmin", kinds)
+	}
+	public := m.read(sshDir + "/id_rsa.pub")
 	if got := m.read(sshDir + "/authorized_keys"); got != public || !strings.HasPrefix(got, "ssh-ed25519 ") {
 		t.Errorf("authorized_keys %q, want the public key %q", got, public)
 	}
@@ -242,7 +256,7 @@ func TestSSHKeys(t *testing.T) {
 
 	t.Run("from the settings", func(t *testing.T) {
 		other := newMachine(t, "7.2.0")
-		other.settings.SSH = settings.SSH{PrivateKey: strings.TrimSpace(m.read(sshDir + "/id_ed25519")), KnownHosts: "kvm1 ssh-ed25519 x\n"}
+		other.settings.SSH = settings.SSH{PrivateKey: strings.TrimSpace(m.read(sshDir + "/id_rsa")), KnownHosts: "kvm1 ssh-ed25519 x\n"}
 		other.boot()
 		if got := strings.Fields(other.read(sshDir + "/authorized_keys")); got[1] != strings.Fields(public)[1] {
 			t.Errorf("authorized_keys %q, want the key %q", got, public)

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// settingsKey is where a key from the settings goes; the name is one that ssh looks for by itself.
-	settingsKey = sshDir + "/id_rsa"
-	hostKeyDir  = ownDir + "/ssh-host-keys"
+	// ownKey is where a key from the settings goes, and a new one. ssh looks for it by itself, and `oneuser key` and `onezone serversync` look
+	// for no other.
+	ownKey     = sshDir + "/id_rsa"
+	hostKeyDir = ownDir + "/ssh-host-keys"
 )
 
 // hostKeyTypes are those of the keys that sshd shows itself by.
@@ -60,7 +61,7 @@ func (s *Start) sshKeys(ctx context.Context) error {
 func (s *Start) userKey(ctx context.Context) (string, error) {
 	if key := s.settings.SSH.PrivateKey; key != "" {
 		// ssh does not read a key without a line end.
-		return settingsKey, s.host.WriteFile(settingsKey, []byte(strings.TrimRight(key, "\r\n")+"\n"), 0o600, host.Oneadmin())
+		return ownKey, s.host.WriteFile(ownKey, []byte(strings.TrimRight(key, "\r\n")+"\n"), 0o600, host.Oneadmin())
 	}
 	for _, name := range []string{"id_rsa", "id_ecdsa", "id_ed25519"} {
 		path := sshDir + "/" + name
@@ -70,9 +71,9 @@ func (s *Start) userKey(ctx context.Context) (string, error) {
 			return path, s.private(path, host.Oneadmin())
 		}
 	}
-	path := sshDir + "/id_ed25519"
-	s.host.Log("making an SSH key for oneadmin: %s.pub is for the hypervisors", path)
-	return path, s.makeKey(ctx, path, "ed25519", "oneadmin", host.Oneadmin())
+	s.host.Log("making an SSH key for oneadmin: %s.pub is for the hypervisors", ownKey)
+	// `oneuser key` reads RSA alone.
+	return ownKey, s.makeKey(ctx, ownKey, "rsa", "oneadmin", host.Oneadmin())
 }
 
 // makeKey makes a key under another name first: half of a key must not be taken for one.

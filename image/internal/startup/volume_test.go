@@ -50,7 +50,7 @@ func TestVolumeOfAGroup(t *testing.T) {
 		sshDir:                    {0o700 | fs.ModeDir, host.Oneadmin()},
 		oneAuth:                   {0o600, host.Oneadmin()},
 		authDir + "/oneflow_auth": {0o600, host.Oneadmin()},
-		sshDir + "/id_ed25519":    {0o600, host.Oneadmin()},
+		sshDir + "/id_rsa":        {0o600, host.Oneadmin()},
 		hostKeyFile("rsa"):        {0o600, host.Owner{}},
 	} {
 		info, err := os.Stat(m.host.Path(path))
