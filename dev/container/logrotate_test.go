@@ -24,10 +24,19 @@ func wantRotation(t *testing.T, c *container) {
 		last := fmt.Sprintf("oned: rotated line %05d ", written-1)
 		c.wantEventually(t, "the last line", func() bool { return strings.Contains(c.log(), last) })
 	}
+	// Of virtual machines, of a service, of a hook, and one that FireEdge has left.
+	c.mustExec(asOneadmin, "sh", "-c", `cd /var/log/one; mkdir -p oneflow
+		for log in 3 oneflow/5 autostart-vm fireedge1; do head -c 11000000 /dev/zero | tr '\0' x > $log.log; done; echo small > 4.log`)
+	others := func() string {
+		return strings.Join(strings.Fields(c.mustExec(asRoot, "sh", "-c", "cd /var/log/one; find 3.* 4.* oneflow autostart* fireedge1* -type f -size +0 | sort")), " ")
+	}
 	write(11000)
 	// It looks at the logs when it starts.
 	c.mustExec(asRoot, "supervisorctl", "restart", "logrotate")
 	c.wantEventually(t, "the log to be rotated for its size", func() bool { return list() == "oned.log oned.log.1" })
+	c.wantEventually(t, "the other logs to be rotated for their size", func() bool {
+		return others() == "3.log.1 4.log autostart-vm.log.1 oneflow/5.log.1"
+	})
 	want := []string{"oned.log oned.log.1 oned.log.2.gz", "oned.log oned.log.1 oned.log.2.gz oned.log.3.gz"}
 	all := "oned.log oned.log.1 oned.log.2.gz oned.log.3.gz oned.log.4.gz oned.log.5.gz"
 	for i := range 6 {
@@ -39,6 +48,16 @@ func wantRotation(t *testing.T, c *container) {
 			t.Errorf("after rotation %d there are %s", i+2, got)
 		}
 	}
+	followed()
+	// However often they are rotated, a machine and a service keep two files.
+	for range 3 {
+		c.mustExec(asOneadmin, "sh", "-c", "cd /var/log/one; for log in 3 4 oneflow/5; do echo more >> $log.log; done")
+		c.mustExec(asOneadmin, "/usr/sbin/logrotate", "--force", "--state", "/var/log/one/.logrotate.status", "/usr/share/one-container/logrotate.conf")
+	}
+	if got := c.mustExec(asRoot, "sh", "-c", "cd /var/log/one; echo 3.* 4.* oneflow/*"); got != "3.log 3.log.1 4.log 4.log.1 oneflow/5.log oneflow/5.log.1" {
+		t.Errorf("after more rotations there are %s", got)
+	}
+	c.mustExec(asOneadmin, "one-container", "rotate")
 	write(1)
 	followed()
 	times := make(map[string]int)

@@ -17,6 +17,7 @@ const usage = `usage:
                                               ask whether the services work; ends with 0 when they do
   one-container backup                        make a backup of a running installation, with the settings of its container
   one-container role                          on one of several front-ends: run the leader's services while it leads, and label its pod
+  one-container rotate                        rotate the logs that are due, and remove those of virtual machines that are gone
   one-container log [-follow FILES]... [-after-oned] [-every TIME] SERVICE COMMAND...
                                               run a command with SERVICE before each line that it prints or that comes into
                                               the files, a pattern such as 'dir/*.log'; once oned works; again and again, with
@@ -47,6 +48,8 @@ func run(ctx context.Context, args []string) (int, error) {
 		return statusOf(healthcheck(ctx, args[0]))
 	case command == "backup" && len(args) == 0:
 		return statusOf(makeBackup(ctx))
+	case command == "rotate" && len(args) == 0:
+		return statusOf(rotateLogs(ctx))
 	case command == "role" && len(args) == 0:
 		return statusOf(keepRole(ctx))
 	case command == "log":

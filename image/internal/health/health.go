@@ -136,7 +136,7 @@ func (c *checker) place(ctx context.Context) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	url, err := c.onedURL()
+	url, err := OnedURL(c.host)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func (c *checker) oned(ctx context.Context) error {
 		asking, cancel = context.WithDeadline(ctx, deadline.Add(-databaseLimit))
 		defer cancel()
 	}
-	url, err := c.onedURL()
+	url, err := OnedURL(c.host)
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func (c *checker) oneadmin(ctx context.Context) error {
 }
 
 func (c *checker) callOned(ctx context.Context, method, session string, params ...xmlrpc.Value) error {
-	url, err := c.onedURL()
+	url, err := OnedURL(c.host)
 	if err != nil {
 		return err
 	}
@@ -242,8 +242,9 @@ func (c *checker) callOned(ctx context.Context, method, session string, params .
 	return err
 }
 
-func (c *checker) onedURL() (string, error) {
-	content, err := c.host.ReadFile(onedConf)
+// OnedURL is where oned of this container is called, from its configuration.
+func OnedURL(h *host.Host) (string, error) {
+	content, err := h.ReadFile(onedConf)
 	if err != nil {
 		return "", err
 	}
