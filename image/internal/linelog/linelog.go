@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"regexp"
+	"strings"
 	"sync"
 	"unicode"
 	"unicode/utf8"
@@ -105,3 +106,26 @@ func Clean(line []byte) []byte {
 }
 
 func isControl(r rune) bool { return unicode.IsControl(r) && r != '\t' }
+
+// shown is how much of a line goes into an error.
+const shown = 500
+
+// Abridge returns a line for an error: the whole of a short one, and the beginning of a long one.
+func Abridge(line []byte) string {
+	if len(line) <= shown {
+		return string(line)
+	}
+	// The end may be in the middle of a character.
+	return strings.ToValidUTF8(string(line[:shown]), "") + "..."
+}
+
+// LastError returns the last line of a log that tells of an error, for an error; "" when none does.
+func LastError(log []byte) string {
+	var last []byte
+	for line := range bytes.Lines(log) {
+		if IsError(line) {
+			last = line
+		}
+	}
+	return Abridge(Clean(bytes.TrimSpace(last)))
+}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -693,6 +694,45 @@ func (f *fleet) with(t *testing.T, self int) *fleet {
 	m.host.Serve = m.serve
 	c.machines[self] = m
 	return c
+}
+
+// TestZoneTellsWhatOnedLogs has an oned that says in its log alone why it ends.
+func TestZoneTellsWhatOnedLogs(t *testing.T) {
+	t.Parallel()
+	const failure = "Fri May  1 12:00:00 2026 [Z0][SCM][E]: Driver initialization failed, expected INIT SUCCESS message"
+	for _, c := range []struct {
+		name string
+		log  func(m *machine)
+		want string
+	}{
+		{"a log", func(m *machine) {
+			m.write(onedLog, strings.Repeat("x", 100_000)+"\n"+strings.Replace(failure, "Driver", "An earlier", 1)+"\n"+failure+"\nFri May  1 12:00:00 2026 [Z0][ONE][I]: bye\n")
+		}, "oned ended with status 255; the last error in oned's log is: " + failure},
+		{"a log without errors", func(m *machine) { m.write(onedLog, "Fri May  1 12:00:00 2026 [Z0][ONE][I]: bye\n") }, "oned ended with status 255"},
+		{"no log", func(*machine) {}, "oned ended with status 255"},
+		{"a pipe", func(m *machine) {
+			if err := syscall.Mkfifo(m.host.Path(onedLog), 0o600); err != nil {
+				t.Error(err)
+			}
+		}, "oned ended with status 255"},
+		{"a link", func(m *machine) {
+			m.write("/etc/secret", failure+"\n")
+			if err := os.Symlink("/etc/secret", m.host.Path(onedLog)); err != nil {
+				t.Error(err)
+			}
+		}, "oned ended with status 255"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newFleet(t, "7.2.0").machines[0]
+			m.host.Serve = func(context.Context, host.Command, func(context.Context) error) error {
+				c.log(m)
+				return &host.ExitError{Args: []string{"oned"}, Status: 255}
+			}
+			if err := m.start(); err == nil || !strings.HasSuffix(err.Error(), c.want) {
+				t.Errorf("error %v, want it to end with %q", err, c.want)
+			}
+		})
+	}
 }
 
 // TestFrontEndsGoBack has an upgrade fail, and the former version start again.

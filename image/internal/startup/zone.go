@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"opennebula-kube/image/internal/frontends"
 	"opennebula-kube/image/internal/host"
+	"opennebula-kube/image/internal/linelog"
 	"opennebula-kube/image/internal/oned"
 	"opennebula-kube/image/internal/onedconf"
 	"opennebula-kube/image/internal/xmlrpc"
@@ -106,10 +110,33 @@ func (s *Start) formZone(ctx context.Context, has []oned.Server) error {
 		Args: []string{"/usr/lib/one-container/oned"}, As: host.Oneadmin(), Env: []string{"USER=" + adminName, "LOGNAME=" + adminName},
 	}
 	if err := s.host.Serve(ctx, command, func(ctx context.Context) error { return s.makeServers(ctx, has) }); err != nil {
-		return fmt.Errorf("make a zone of the front-ends: %w", err)
+		return fmt.Errorf("make a zone of the front-ends: %w", s.withLogged(err))
 	}
 	// oned was told to end, and has removed its lock, unless it had to be killed.
 	return s.directories(ctx)
+}
+
+// onedLog is where oned writes its errors. It prints few of them.
+const onedLog = "/var/log/one/oned.log"
+
+// withLogged adds the last error in oned's log to what has become of oned. oned begins the log anew when it starts.
+func (s *Start) withLogged(failed error) error {
+	const end = 64 << 10
+	// It is oneadmin's: a link or a pipe is not followed.
+	log, err := os.OpenFile(s.host.Path(onedLog), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return failed
+	}
+	defer func() { _ = log.Close() }()
+	info, err := log.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return failed
+	}
+	content, err := io.ReadAll(io.NewSectionReader(log, max(0, info.Size()-end), end))
+	if last := linelog.LastError(content); err == nil && last != "" {
+		return fmt.Errorf("%w; the last error in oned's log is: %s", failed, last)
+	}
+	return failed
 }
 
 // nobodyElse wants all other databases to be empty.

@@ -6,19 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
 	"opennebula-kube/image/internal/linelog"
 )
 
-const (
-	// longest is how long a line may be that is read as one.
-	longest = 64 << 10
-	// shown is how much of a line goes into an error.
-	shown = 500
-)
+// longest is how long a line may be that is read as one.
+const longest = 64 << 10
 
 // listener passes lines on and remembers the last ones of each service, which is what its name is before.
 type listener struct {
@@ -64,7 +59,7 @@ func (l *listener) remember(line []byte) {
 		return
 	}
 	text = linelog.Clean(text)
-	service, last := string(name), abridge(text)
+	service, last := string(name), linelog.Abridge(text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	has := l.words[service]
@@ -74,14 +69,6 @@ func (l *listener) remember(line []byte) {
 		has.printed = last
 	}
 	l.words[service] = has
-}
-
-func abridge(text []byte) string {
-	if len(text) <= shown {
-		return string(text)
-	}
-	// The end may be in the middle of a character.
-	return strings.ToValidUTF8(string(text[:shown]), "") + "..."
 }
 
 // last tells what a service said last.
