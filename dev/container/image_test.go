@@ -106,15 +106,35 @@ func (i *images) spec(version string, platforms ...string) pipeline.BuildSpec {
 // publish builds the image of an OpenNebula version for some platforms, and pushes it to a tag.
 func (i *images) publish(t testing.TB, version string, platforms ...string) (built pipeline.Image, tag string) {
 	t.Helper()
-	built, err := i.engine.Build(t.Context(), i.spec(version, platforms...))
+	tag = i.world.Repository + ":" + version
+	return i.publishAs(t, i.spec(version, platforms...), tag), tag
+}
+
+// publishAs builds an image and pushes it to a tag.
+func (i *images) publishAs(t testing.TB, spec pipeline.BuildSpec, tag string) pipeline.Image {
+	t.Helper()
+	built, err := i.engine.Build(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tag = i.world.Repository + ":" + version
 	if _, err := i.engine.Push(t.Context(), built, tag); err != nil {
 		t.Fatal(err)
 	}
-	return built, tag
+	return built
+}
+
+// pull returns an image of the sandbox's registry.
+func (i *images) pull(t testing.TB, reference string) v1.Image {
+	t.Helper()
+	ref, err := name.ParseReference(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pulled, err := remote.Image(ref, remote.WithContext(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pulled
 }
 
 // get returns the image of an OpenNebula version for this machine.
@@ -124,15 +144,7 @@ func (i *images) get(t testing.TB, version string) image {
 		return made
 	}
 	_, tag := i.publish(t, version, "linux/"+runtime.GOARCH)
-	ref, err := name.NewTag(tag)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pushed, err := remote.Image(ref, remote.WithContext(t.Context()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	i.made[version] = unpack(t, pushed, filepath.Join(i.dir, version))
+	i.made[version] = unpack(t, i.pull(t, tag), filepath.Join(i.dir, version))
 	return i.made[version]
 }
 
