@@ -111,6 +111,17 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* The ports that front-ends reach each other at: oned, with gRPC where OpenNebula has it, and the databases. */}}
+{{- define "opennebula.peerPorts" -}}
+{{- $endpoints := include "opennebula.endpoints" . | fromYaml }}
+{{- range concat $endpoints.api (default list $endpoints.grpc) }}
+- port: {{ .port }}
+  protocol: {{ .protocol }}
+{{- end }}
+- port: 3306
+  protocol: TCP
+{{- end }}
+
 {{/* What pods of this chart call whatever else they may: DNS, MariaDB of its chart, and other front-ends. */}}
 {{- define "opennebula.ownEgress" -}}
 - ports:
@@ -124,10 +135,7 @@ imagePullSecrets:
         matchLabels:
           {{- include "opennebula.selectorLabels" . | nindent 10 }}
   ports:
-    - port: 2633
-      protocol: TCP
-    - port: 3306
-      protocol: TCP
+    {{- include "opennebula.peerPorts" . | nindent 4 }}
 {{- else if .Values.mariadb.enabled }}
 - to:
     - podSelector:

@@ -87,17 +87,58 @@ func TestStatus(t *testing.T) {
 func TestZoneServers(t *testing.T) {
 	const document = `<ZONE><ID>0</ID><NAME>OpenNebula</NAME><TEMPLATE><ENDPOINT><![CDATA[http://localhost:2633/RPC2]]></ENDPOINT></TEMPLATE><SERVER_POOL>
 		<SERVER><ENDPOINT><![CDATA[http://one-0:2633/RPC2]]></ENDPOINT><ID><![CDATA[0]]></ID><NAME><![CDATA[one-0]]></NAME></SERVER>
-		<SERVER><ENDPOINT><![CDATA[http://one-1:2633/RPC2]]></ENDPOINT><ID><![CDATA[3]]></ID><NAME><![CDATA[one-1]]></NAME></SERVER></SERVER_POOL></ZONE>`
+		<SERVER><ENDPOINT><![CDATA[http://one-1:2633/RPC2]]></ENDPOINT><ENDPOINT_GRPC><![CDATA[one-1:2634]]></ENDPOINT_GRPC><ID><![CDATA[3]]></ID><NAME><![CDATA[one-1]]></NAME></SERVER></SERVER_POOL></ZONE>`
 	got, err := oned.ZoneServers(document)
-	want := []oned.Server{{0, "http://one-0:2633/RPC2"}, {3, "http://one-1:2633/RPC2"}}
+	want := []oned.Server{{0, "http://one-0:2633/RPC2", ""}, {3, "http://one-1:2633/RPC2", "one-1:2634"}}
 	if err != nil || !cmp.Equal(got, want) {
 		t.Errorf("%v, %v, want %v", got, err, want)
 	}
 	if got, err := oned.ZoneServers("<ZONE><SERVER_POOL/></ZONE>"); len(got) != 0 || err != nil {
 		t.Errorf("without servers: %v, %v", got, err)
 	}
-	if _, err := oned.ZoneServers("<ZONE>"); err == nil {
-		t.Error("half a document is no error")
+	for name, c := range map[string]struct{ document, want string }{
+		"half of it":     {document[:len(document)-3], "unexpected EOF"},
+		"nothing":        {"", "0 elements ZONE"},
+		"another thing":  {"<USER/>", "0 elements ZONE"},
+		"without an ID":  {strings.ReplaceAll(document, "ID>", "OID>"), `the ID ""`},
+		"not a number":   {strings.ReplaceAll(document, "[3]", "[x]"), `the ID "x"`},
+		"deeper element": {strings.ReplaceAll(document, "<ID>", "<ID><A/>"), "an element A"},
+	} {
+		if got, err := oned.ZoneServers(c.document); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, error %v, want %q", name, got, err, c.want)
+		}
+	}
+}
+
+func TestAddGRPC(t *testing.T) {
+	server := func(name, grpc string) string {
+		return "<SERVER><ENDPOINT><![CDATA[http://" + name + ":2633/RPC2]]></ENDPOINT>" + grpc + "<ID><![CDATA[0]]></ID><NAME><![CDATA[" + name + "]]></NAME></SERVER>"
+	}
+	zone := func(servers ...string) string {
+		return "<ZONE><ID>0</ID><NAME>OpenNebula</NAME><STATE>0</STATE><TEMPLATE><ENDPOINT><![CDATA[http://a:2633/RPC2]]></ENDPOINT></TEMPLATE><SERVER_POOL>" +
+			strings.Join(servers, "") + "</SERVER_POOL></ZONE>"
+	}
+	grpc := func(endpoint string) string { return "<ENDPOINT_GRPC><![CDATA[" + endpoint + "]]></ENDPOINT_GRPC>" }
+	known := map[string]string{"http://a:2633/RPC2": "a:2634", "http://b:2633/RPC2": "b:2634", "http://c:2633/RPC2": "c:2634"}
+	before := zone(server("a", ""), server("b", grpc("elsewhere:1")), server("other", ""), server("c", grpc("")))
+	want := zone(server("a", grpc("a:2634")), server("b", grpc("elsewhere:1")), server("other", ""), server("c", grpc("c:2634")))
+	for range 2 {
+		got, err := oned.AddGRPC(before, known)
+		if err != nil || got != want {
+			t.Errorf("%v, got  %s\nwant %s", err, got, want)
+		}
+		before = got
+	}
+	for _, document := range []string{zone(), zone(server("other", ""))} {
+		if got, err := oned.AddGRPC(document, known); err != nil || got != document {
+			t.Errorf("%v, got  %s\nwant %s", err, got, document)
+		}
+	}
+	if got, err := oned.AddGRPC(before, nil); err != nil || got != before {
+		t.Errorf("without gRPC: %v, %s", err, got)
+	}
+	if _, err := oned.AddGRPC("<ZONE>", known); err == nil {
+		t.Error("half a document is not an error")
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"opennebula-kube/image/internal/frontends"
 	"opennebula-kube/image/internal/host"
 	"opennebula-kube/image/internal/oned"
+	"opennebula-kube/image/internal/onedconf"
 	"opennebula-kube/image/internal/settings"
 )
 
@@ -196,14 +197,23 @@ func (m *machine) servers() []oned.Server {
 }
 
 func (m *machine) addServer(template string) {
-	_, endpoint, _ := strings.Cut(template, `ENDPOINT = "`)
-	endpoint, _, _ = strings.Cut(endpoint, `"`)
+	f, err := onedconf.Parse("template", template)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	member := func(name string) string {
+		value, _, err := f.Get(onedconf.Key{Name: "SERVER", Member: name})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		return value
+	}
 	servers := m.servers()
 	id := 0
 	for _, server := range servers {
 		id = max(id, server.ID+1)
 	}
-	m.setServers(append(servers, oned.Server{ID: id, Endpoint: endpoint}))
+	m.setServers(append(servers, oned.Server{ID: id, Endpoint: member("ENDPOINT"), GRPC: member("ENDPOINT_GRPC")}))
 }
 
 func (m *machine) deleteServer(id int) {
@@ -213,7 +223,11 @@ func (m *machine) deleteServer(id int) {
 func (m *machine) setServers(servers []oned.Server) {
 	pool := ""
 	for _, s := range servers {
-		pool += fmt.Sprintf("<SERVER><ENDPOINT><![CDATA[%s]]></ENDPOINT><ID><![CDATA[%d]]></ID></SERVER>", s.Endpoint, s.ID)
+		grpc := ""
+		if s.GRPC != "" {
+			grpc = "<ENDPOINT_GRPC><![CDATA[" + s.GRPC + "]]></ENDPOINT_GRPC>"
+		}
+		pool += fmt.Sprintf("<SERVER><ENDPOINT><![CDATA[%s]]></ENDPOINT>%s<ID><![CDATA[%d]]></ID></SERVER>", s.Endpoint, grpc, s.ID)
 	}
 	m.sql("UPDATE zone_pool SET body = '<ZONE><ID>0</ID><SERVER_POOL>" + pool + "</SERVER_POOL></ZONE>' WHERE oid = 0")
 }
@@ -278,6 +292,13 @@ func (f *fleet) check(t *testing.T) {
 		own := slices.IndexFunc(servers, func(s oned.Server) bool { return s.Endpoint == oned.Endpoint(m.settings.HA.Servers[i]) })
 		if len(servers) != 3 || own < 0 || m.conf("SERVER_ID") != fmt.Sprint(servers[own].ID) {
 			t.Errorf("front-end %d has SERVER_ID %s in the zone %v", i, m.conf("SERVER_ID"), servers)
+		}
+		for _, server := range servers {
+			want := strings.TrimSuffix(strings.TrimPrefix(server.Endpoint, "http://"), ":2633/RPC2") + ":2634"
+			// OpenNebula has gRPC from 7.2 on.
+			if m.version().Minor() >= 2 && server.GRPC != want {
+				t.Errorf("front-end %d has the server %+v in the zone, want %q for gRPC", i, server, want)
+			}
 		}
 		for file, want := range map[string]string{"one_auth": "oneadmin:first\n", "oneflow_auth": "serveradmin:shared\n", "one_key": "key\n", "fireedge_key": "sign"} {
 			if got := m.read(authDir + "/" + file); got != want {
@@ -554,6 +575,62 @@ func TestNewFrontEndBesideOldOnes(t *testing.T) {
 	f.wantRefused(t, 2, "oned of one-0.one runs with another version of the database")
 	if f.machines[2].logged("upgrading") {
 		t.Error("it has upgraded its copy")
+	}
+}
+
+// TestFrontEndsGetGRPC has zones whose servers have no end points for gRPC: of an older OpenNebula, and made without them.
+func TestFrontEndsGetGRPC(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		before string
+		change func(f *fleet)
+	}{
+		{"of an older OpenNebula", "7.0.1", func(f *fleet) {
+			for _, server := range f.machines[0].servers() {
+				if server.GRPC != "" {
+					t.Errorf("OpenNebula 7.0.1 has the server %+v, and no gRPC", server)
+				}
+			}
+			f.install("7.2.0")
+		}},
+		{"made without them", "7.2.0", func(f *fleet) {
+			for _, m := range f.machines {
+				servers := m.servers()
+				for i := range servers {
+					servers[i].GRPC = ""
+				}
+				m.setServers(servers)
+			}
+			f.boot(t, 2, oned.Follower)
+			if !f.machines[2].logged("some servers of zone 0 have no ENDPOINT_GRPC") || f.machines[2].servers()[0].GRPC != "" {
+				t.Error("while others run the zone must stay as it is, and the log must say what it lacks")
+			}
+			f.stop()
+			for _, m := range f.machines {
+				m.settings.OneadminPassword = "second"
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFleet(t, c.before)
+			f.bootAll(t)
+			f.stop()
+			c.change(f)
+			ids := f.machines[0].servers()
+			f.boot(t, 0, oned.Follower)
+			f.boot(t, 1, oned.Leader)
+			f.boot(t, 2, oned.Follower)
+			for i, m := range f.machines {
+				servers := m.servers()
+				for j, server := range servers {
+					want := oned.Server{ID: ids[j].ID, Endpoint: ids[j].Endpoint, GRPC: fmt.Sprintf("one-%d.one:2634", j)}
+					if server != want {
+						t.Errorf("front-end %d has the server %+v, want %+v", i, server, want)
+					}
+				}
+			}
+		})
 	}
 }
 

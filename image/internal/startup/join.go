@@ -61,6 +61,14 @@ func (s *Start) leaveLog(ctx context.Context) error {
 	if slices.Contains(tables, "logdb") {
 		statements = append(statements, "DELETE FROM logdb WHERE applied = '0'")
 	}
+	addGRPC, err := s.addGRPC(ctx)
+	if err != nil {
+		return err
+	}
+	if addGRPC != "" {
+		statements = append(statements, addGRPC)
+	}
+	// Last: without the mark the others would go on with theirs, and with what is done before it nothing is done twice.
 	if slices.Contains(tables, "system_attributes") {
 		generation := fmt.Sprintf("%s of %s", stamp(s.host.Now()), s.settings.HA.Servers[s.settings.HA.Self])
 		statements = append(statements, fmt.Sprintf("REPLACE INTO system_attributes (name, body) VALUES (%s, %s)",

@@ -8,8 +8,11 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/Masterminds/semver/v3"
 
 	"opennebula-kube/image/internal/frontends"
 	"opennebula-kube/image/internal/host"
@@ -59,6 +62,10 @@ func (s *Start) zone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.grpcEndpoints() != nil && slices.ContainsFunc(servers, func(server oned.Server) bool { return server.GRPC == "" }) {
+		s.host.Log("some servers of zone 0 have no ENDPOINT_GRPC, so other front-ends than the leader refuse calls with gRPC: the next upgrade of " +
+			"OpenNebula adds it, and so does a start of all front-ends, when all are stopped, with another password of oneadmin")
+	}
 	return frontends.Write(s.host, frontends.Zone{Endpoints: s.wantedEndpoints(), Self: s.settings.HA.Self, PodLabel: s.settings.HA.PodLabel})
 }
 
@@ -70,6 +77,35 @@ func (s *Start) wantedEndpoints() []string {
 		all = append(all, oned.Endpoint(server))
 	}
 	return all
+}
+
+// grpcEndpoints are where the front-ends answer gRPC, by where they answer XML-RPC; nil for an OpenNebula that does not.
+func (s *Start) grpcEndpoints() map[string]string {
+	if s.version.LessThan(semver.New(7, 2, 0, "", "")) {
+		return nil
+	}
+	all := make(map[string]string)
+	for _, server := range s.settings.HA.Servers {
+		all[oned.Endpoint(server)] = oned.GRPCEndpoint(server)
+	}
+	return all
+}
+
+// addGRPC returns a statement that gives the servers of a zone that an older OpenNebula has made their end points for gRPC, "" when there is
+// nothing to do. There is no call for it, but to remove a server and add it as another.
+func (s *Start) addGRPC(ctx context.Context) (string, error) {
+	document, err := s.zoneDocument(ctx)
+	if err != nil || document == "" {
+		return "", err
+	}
+	changed, err := oned.AddGRPC(document, s.grpcEndpoints())
+	if err != nil {
+		return "", s.damagedZone(err)
+	}
+	if changed == document {
+		return "", nil
+	}
+	return fmt.Sprintf("UPDATE zone_pool SET body = REPLACE(body, %s, %s) WHERE oid = 0", s.database.Literal(document), s.database.Literal(changed)), nil
 }
 
 func endpoints(servers []oned.Server) []string {
@@ -87,15 +123,29 @@ func same(a, b []string) bool {
 
 // zoneServers are those that the database knows; none before there is a zone.
 func (s *Start) zoneServers(ctx context.Context) ([]oned.Server, error) {
-	tables, err := s.database.Tables(ctx)
-	if err != nil || !slices.Contains(tables, "zone_pool") {
-		return nil, err
-	}
-	document, err := s.database.Query(ctx, "SELECT body FROM zone_pool WHERE oid = 0")
+	document, err := s.zoneDocument(ctx)
 	if err != nil || document == "" {
 		return nil, err
 	}
-	return oned.ZoneServers(document)
+	servers, err := oned.ZoneServers(document)
+	if err != nil {
+		return nil, s.damagedZone(err)
+	}
+	return servers, nil
+}
+
+// zoneDocument describes the zone in the database, "" when there is none.
+func (s *Start) zoneDocument(ctx context.Context) (string, error) {
+	tables, err := s.database.Tables(ctx)
+	if err != nil || !slices.Contains(tables, "zone_pool") {
+		return "", err
+	}
+	row, err := s.database.Query(ctx, "SELECT body FROM zone_pool WHERE oid = 0")
+	return strings.TrimSuffix(row, "\n"), err
+}
+
+func (s *Start) damagedZone(err error) error {
+	return fmt.Errorf("zone 0 in %s: %w; the database is damaged: restore a backup", s.database, err)
 }
 
 // formZone makes the front-ends the servers of the zone. What oned writes while it runs alone gets into no log, so it may be done only while
@@ -172,7 +222,7 @@ func (s *Start) makeServers(ctx context.Context, has []oned.Server) error {
 		}
 	}
 	for i, url := range s.wantedEndpoints() {
-		template := oned.ServerTemplate(s.settings.HA.Servers[i], url)
+		template := oned.ServerTemplate(s.settings.HA.Servers[i], url, s.grpcEndpoints()[url])
 		if _, err := client.Call(ctx, "one.zone.addserver", xmlrpc.Number(zone), xmlrpc.Text(template)); err != nil {
 			return err
 		}
