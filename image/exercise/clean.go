@@ -36,7 +36,7 @@ func (t Target) cleanServices(ctx context.Context) error {
 		if _, err := t.flow(ctx, http.MethodPost, "/service/"+service.ID+"/action", remove, http.StatusNoContent); err != nil && !isNotFound(err) {
 			return fmt.Errorf("remove service %s (%s) from OneFlow: %w; look into oneflow.log", service.ID, service.Name, err)
 		}
-		if err := t.serviceGone(ctx, service.ID); err != nil {
+		if err := t.serviceGone(ctx, service); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 // Package exercise makes the calls that a user of OpenNebula makes first, on an installation that runs: log in, add a host, an image and
 // a virtual machine, deploy a service, call OneGate as a guest, run a hook, calculate showback. Hosts, datastores and machines have
-// OpenNebula's dummy drivers, which need no hypervisor; oned.conf and monitord.conf must have them switched on.
+// OpenNebula's dummy drivers, which need no hypervisor: oned.conf (VM_MAD) and monitord.conf (IM_MAD) must have them switched on, and oned.conf
+// must have an ONEGATE_ENDPOINT.
 //
 // The steps can be called one by one. Each makes what it needs and is not there yet, and Clean removes all of it.
 package exercise
@@ -25,10 +26,18 @@ type Target struct {
 	OneFlow, OneGate, FireEdge string
 	// Session is <user>:<password> of oneadmin.
 	Session string
+	// Over, unless it is nil, is told of each virtual machine that the exercise has made and that is over.
+	Over func(machine int)
 	// Limit is how long each thing that is waited for may take; 0 is three minutes. The scheduler tries again after one.
 	Limit time.Duration
 	// Interval is how often the installation is asked whether it has happened; 0 is half a second.
 	Interval time.Duration
+}
+
+func (t Target) over(machine int) {
+	if t.Over != nil {
+		t.Over(machine)
+	}
 }
 
 func (t Target) limit() time.Duration {
@@ -57,8 +66,8 @@ func (t Target) Run(ctx context.Context, progress func(step string)) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	progress("clean up")
 	if err == nil {
+		progress("clean up")
 		return t.Clean(ctx)
 	}
 	// What has failed may be what the removal needs too.
@@ -116,7 +125,7 @@ func (t Target) until(ctx context.Context, doing, next string, ask func(ctx cont
 			return fmt.Errorf("%s: %w", doing, err)
 		case err == nil && done:
 			return nil
-		case err == nil:
+		case err == nil && limited.Err() == nil:
 			last = found
 		}
 		select {

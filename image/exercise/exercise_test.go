@@ -21,11 +21,16 @@ func TestRun(t *testing.T) {
 		i.add("host", thing{name: "kvm-1", states: []string{"2"}})
 		i.add("vm", thing{name: "somebody's", states: []string{"3 3"}})
 		var steps []string
+		var over []int
+		i.Over = func(machine int) { over = append(over, machine) }
 		if err := i.Run(t.Context(), func(step string) { steps = append(steps, step) }); err != nil {
 			t.Fatal(err)
 		}
 		if len(steps) != 11 {
 			t.Errorf("steps %q, want 11", steps)
+		}
+		if want := []int{2, 1}; !slices.Equal(over, want) {
+			t.Errorf("machines %v are over, want that of the service and the other: %v", over, want)
 		}
 		if got, want := i.left(), []string{"host kvm-1", "vm somebody's"}; !slices.Equal(got, want) {
 			t.Errorf("left are %q, want what was there before: %q", got, want)

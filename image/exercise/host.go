@@ -3,6 +3,7 @@ package exercise
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"opennebula-kube/image/internal/xmlrpc"
 )
@@ -13,10 +14,16 @@ const (
 	hostName = Prefix + "host"
 )
 
-const monitored = 2
+const (
+	monitored = 2
+	hostError = 3
+)
+
+// hostPatience is how long a host may be in error: it is tried again, also after a restart of oned.
+const hostPatience = time.Minute
 
 func hostStates() map[int]string {
-	return map[int]string{0: "INIT", monitored: "MONITORED", 3: "ERROR", 4: "DISABLED", 8: "OFFLINE"}
+	return map[int]string{0: "INIT", monitored: "MONITORED", hostError: "ERROR", 4: "DISABLED", 8: "OFFLINE"}
 }
 
 func (t Target) hosts(ctx context.Context) ([]object, error) { return t.pool(ctx, "one.hostpool.info") }
@@ -29,6 +36,7 @@ func (t Target) Host(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("add the host %s with the dummy drivers: %w; look whether oned.conf and monitord.conf have them", hostName, err)
 	}
+	failing := time.Time{}
 	return id, t.until(ctx, fmt.Sprintf("wait until host %d (%s) is monitored", id, hostName), "look into monitor.log for the reason",
 		func(ctx context.Context) (string, bool, error) {
 			var host struct {
@@ -41,6 +49,14 @@ func (t Target) Host(ctx context.Context) (int, error) {
 			found := "it is " + stateName(hostStates(), host.State)
 			if host.Error != "" {
 				found += fmt.Sprintf(" (%s)", clip(host.Error))
+			}
+			switch {
+			case host.State != hostError:
+				failing = time.Time{}
+			case failing.IsZero():
+				failing = time.Now()
+			case time.Since(failing) > hostPatience:
+				return "", false, fmt.Errorf("%s and stays so: look into monitor.log for the reason", found)
 			}
 			return found, host.State == monitored, nil
 		})

@@ -157,7 +157,7 @@ func (t Target) Terminate(ctx context.Context, id int) error {
 
 // done waits until a machine is over.
 func (t Target) done(ctx context.Context, id int) error {
-	return t.until(ctx, fmt.Sprintf("wait until virtual machine %d is terminated", id), "look into oned.log for its host (VMM, TM)",
+	err := t.until(ctx, fmt.Sprintf("wait until virtual machine %d is terminated", id), "look into oned.log for its host (VMM, TM)",
 		func(ctx context.Context) (string, bool, error) {
 			m, err := t.machine(ctx, id)
 			if err != nil {
@@ -168,4 +168,8 @@ func (t Target) done(ctx context.Context, id int) error {
 			}
 			return m.String(), m.State == vmDone, nil
 		})
+	if err == nil {
+		t.over(id)
+	}
+	return err
 }

@@ -111,13 +111,13 @@ func (t Target) Service(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("deploy a service of template %s (%s) in OneFlow: %w; %s", template.ID, serviceName, err, next)
 	}
-	if err := t.serviceRuns(ctx, service.ID); err != nil {
+	if service, err = t.serviceRuns(ctx, service.ID); err != nil {
 		return err
 	}
 	if _, err := t.flow(ctx, http.MethodDelete, "/service/"+service.ID, nil, http.StatusNoContent); err != nil {
 		return fmt.Errorf("undeploy service %s (%s) in OneFlow: %w; %s", service.ID, serviceName, err, next)
 	}
-	if err := t.serviceGone(ctx, service.ID); err != nil {
+	if err := t.serviceGone(ctx, service); err != nil {
 		return err
 	}
 	if _, err := t.flow(ctx, http.MethodDelete, at, nil, http.StatusNoContent); err != nil {
@@ -129,11 +129,10 @@ func (t Target) Service(ctx context.Context) error {
 	return nil
 }
 
-func (t Target) serviceRuns(ctx context.Context, id string) error {
-	return t.until(ctx, fmt.Sprintf("wait until service %s (%s) runs", id, serviceName), "look into oneflow.log, and into oned.log for the virtual machine of its role",
+func (t Target) serviceRuns(ctx context.Context, id string) (service document, err error) {
+	err = t.until(ctx, fmt.Sprintf("wait until service %s (%s) runs", id, serviceName), "look into oneflow.log, and into oned.log for the virtual machine of its role",
 		func(ctx context.Context) (string, bool, error) {
-			service, err := t.flow(ctx, http.MethodGet, "/service/"+id, nil, http.StatusOK)
-			if err != nil {
+			if service, err = t.flow(ctx, http.MethodGet, "/service/"+id, nil, http.StatusOK); err != nil {
 				return "", false, err
 			}
 			found := t.describe(ctx, service)
@@ -142,12 +141,14 @@ func (t Target) serviceRuns(ctx context.Context, id string) error {
 			}
 			return found, service.Template.Body.State == serviceRunning, nil
 		})
+	return service, err
 }
 
-func (t Target) serviceGone(ctx context.Context, id string) error {
-	return t.until(ctx, fmt.Sprintf("wait until service %s (%s) is undeployed", id, serviceName), "look into oneflow.log, and into oned.log for the virtual machine of its role",
+// serviceGone waits until a service is undeployed, and its virtual machines are over with that.
+func (t Target) serviceGone(ctx context.Context, last document) error {
+	err := t.until(ctx, fmt.Sprintf("wait until service %s (%s) is undeployed", last.ID, serviceName), "look into oneflow.log, and into oned.log for the virtual machine of its role",
 		func(ctx context.Context) (string, bool, error) {
-			service, err := t.flow(ctx, http.MethodGet, "/service/"+id, nil, http.StatusOK)
+			service, err := t.flow(ctx, http.MethodGet, "/service/"+last.ID, nil, http.StatusOK)
 			if status, ok := errors.AsType[*statusError](err); ok && status.status == http.StatusNotFound {
 				return "", true, nil
 			}
@@ -160,6 +161,23 @@ func (t Target) serviceGone(ctx context.Context, id string) error {
 			}
 			return found, false, nil
 		})
+	if err != nil {
+		return err
+	}
+	for _, machine := range last.machines() {
+		t.over(machine)
+	}
+	return nil
+}
+
+// machines are the virtual machines of a service.
+func (d document) machines() (all []int) {
+	for _, role := range d.Template.Body.Roles {
+		for _, node := range role.Nodes {
+			all = append(all, node.Machine)
+		}
+	}
+	return all
 }
 
 // describe tells the state of a service, the last error in its log, and the state of its virtual machine.
@@ -172,12 +190,9 @@ func (t Target) describe(ctx context.Context, service document) string {
 			break
 		}
 	}
-	for _, role := range body.Roles {
-		for _, node := range role.Nodes {
-			m, err := t.machine(ctx, node.Machine)
-			if err == nil {
-				text += fmt.Sprintf(", and of its virtual machine %d: %v", node.Machine, m)
-			}
+	for _, id := range service.machines() {
+		if m, err := t.machine(ctx, id); err == nil {
+			text += fmt.Sprintf(", and of its virtual machine %d: %v", id, m)
 		}
 	}
 	return text
