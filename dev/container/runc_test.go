@@ -152,7 +152,7 @@ func (o options) spec(hosts string) *specs.Spec {
 	return &specs.Spec{
 		Version: specs.Version,
 		Process: &specs.Process{
-			Args: o.image.config.Entrypoint, Env: slices.Concat(o.image.config.Env, o.env), Cwd: "/",
+			Args: slices.Concat(o.image.config.Entrypoint, o.image.config.Cmd), Env: slices.Concat(o.image.config.Env, o.env), Cwd: "/",
 			Capabilities:    only(capabilities()),
 			NoNewPrivileges: true,
 		},

@@ -98,8 +98,11 @@ func (s *story) firstRelease(t *testing.T) {
 
 	image := wholeImage(t, s.image, digest)
 	file := config(t, image)
-	if file.Config.User != "" || !slices.Equal(file.Config.Entrypoint, []string{"/usr/bin/one-container", "start"}) {
-		t.Errorf("the image runs %q as %q", file.Config.Entrypoint, file.Config.User)
+	if args := slices.Concat(file.Config.Entrypoint, file.Config.Cmd); file.Config.User != "" || !slices.Equal(args, []string{"/usr/bin/one-container", "start"}) {
+		t.Errorf("the image runs %q as %q", args, file.Config.User)
+	}
+	if !slices.Equal(file.Config.Cmd, []string{"start"}) {
+		t.Errorf("other commands than %q cannot be given to the image alone", file.Config.Cmd)
 	}
 	if want := releaseDate(t, s.world, "7.2.0"); !file.Created.Time.Equal(want) {
 		t.Errorf("the image was created at %s, want the release's %s", file.Created, want)
