@@ -13,6 +13,8 @@ import (
 const usage = `usage:
   one-container start                         prepare the container, then run the services under supervisord until SIGTERM comes or one of
                                               them keeps failing
+  one-container selftest                      start the container as start does, on its volume or an empty one, use OpenNebula as a user does first,
+                                              and stop it; ends with 0 when all of that worked
   one-container healthcheck live|startup|ready
                                               ask whether the services work; ends with 0 when they do
   one-container backup                        make a backup of a running installation, with the settings of its container
@@ -44,6 +46,8 @@ func run(ctx context.Context, args []string) (int, error) {
 	switch {
 	case command == "start" && len(args) == 0:
 		return statusOf(start(ctx))
+	case command == "selftest" && len(args) == 0:
+		return statusOf(testItself(ctx))
 	case command == "healthcheck" && len(args) == 1:
 		return statusOf(healthcheck(ctx, args[0]))
 	case command == "backup" && len(args) == 0:

@@ -11,25 +11,13 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"opennebula-kube/image/internal/frontends"
 	"opennebula-kube/image/internal/host"
 	"opennebula-kube/image/internal/oned"
-	"opennebula-kube/image/internal/onedconf"
 	"opennebula-kube/image/internal/supervisord"
 	"opennebula-kube/image/internal/xmlrpc"
-	"opennebula-kube/image/internal/yamlconf"
-)
-
-// Files that tell where the services listen.
-const (
-	onedConf     = "/etc/one/oned.conf"
-	fireedgeConf = "/etc/one/fireedge-server.conf"
-	oneflowConf  = "/etc/one/oneflow-server.conf"
-	onegateConf  = "/etc/one/onegate-server.conf"
 )
 
 // peerLimit is how long another front-end may take to answer.
@@ -242,38 +230,9 @@ func (c *checker) callOned(ctx context.Context, method, session string, params .
 	return err
 }
 
-// OnedURL is where oned of this container is called, from its configuration.
-func OnedURL(h *host.Host) (string, error) {
-	content, err := h.ReadFile(onedConf)
-	if err != nil {
-		return "", err
-	}
-	f, err := onedconf.Parse(onedConf, string(content))
-	if err != nil {
-		return "", err
-	}
-	port, _, portErr := f.Get(onedconf.Key{Name: "PORT"})
-	address, _, addressErr := f.Get(onedconf.Key{Name: "LISTEN_ADDRESS"})
-	if port == "" {
-		port = "2633"
-	}
-	return "http://" + net.JoinHostPort(reachable(address), port) + "/RPC2", errors.Join(portErr, addressErr)
-}
-
-// reachable is where something that listens at an address is reached from the machine itself.
-func reachable(address string) string {
-	switch ip := net.ParseIP(address); {
-	case address == "", ip.IsUnspecified() && ip.To4() != nil:
-		return "127.0.0.1"
-	case ip.IsUnspecified():
-		return "::1"
-	}
-	return address
-}
-
 // fireedge asks for a page that FireEdge redirects elsewhere: it logs only answers that are errors.
 func (c *checker) fireedge(ctx context.Context) error {
-	address, err := c.address(fireedgeConf, []string{"host"}, []string{"port"})
+	address, err := c.fireedgeAddress()
 	if err != nil {
 		return err
 	}
@@ -281,7 +240,7 @@ func (c *checker) fireedge(ctx context.Context) error {
 }
 
 func (c *checker) oneflow(ctx context.Context) error {
-	address, err := c.address(oneflowConf, []string{":host"}, []string{":port"})
+	address, err := c.oneflowAddress()
 	if err != nil {
 		return err
 	}
@@ -289,40 +248,11 @@ func (c *checker) oneflow(ctx context.Context) error {
 }
 
 func (c *checker) onegate(ctx context.Context) error {
-	addressAt, portAt := []string{":host"}, []string{":port"}
-	content, err := c.host.ReadFile(onegateConf)
-	if err != nil {
-		return err
-	}
-	if ok, err := yamlconf.Get(onegateConf, content, []string{":server"}, new(any)); err != nil {
-		return err
-	} else if ok {
-		addressAt, portAt = []string{":server", ":bind"}, []string{":server", ":port"}
-	}
-	address, err := c.address(onegateConf, addressAt, portAt)
+	address, err := c.onegateAddress()
 	if err != nil {
 		return err
 	}
 	return c.announce(ctx, "OneGate", address)
-}
-
-// address returns where a web server is reached, from its configuration.
-func (c *checker) address(conf string, addressAt, portAt []string) (string, error) {
-	content, err := c.host.ReadFile(conf)
-	if err != nil {
-		return "", err
-	}
-	var address string
-	var port int
-	if _, err := yamlconf.Get(conf, content, addressAt, &address); err != nil {
-		return "", err
-	}
-	if ok, err := yamlconf.Get(conf, content, portAt, &port); err != nil {
-		return "", err
-	} else if !ok {
-		return "", fmt.Errorf("%s has no %s: restore it", conf, strings.Join(portAt, "/"))
-	}
-	return net.JoinHostPort(reachable(address), strconv.Itoa(port)), nil
 }
 
 // get asks a web server for a page. A refusal or a redirect is an answer; a status from 500 on is a failure.

@@ -39,9 +39,9 @@ type Parent struct {
 
 // Run returns when the supervisor has ended: nil when ctx was done before and it has stopped all services in time.
 func (p *Parent) Run(ctx context.Context) error {
-	// The first process of a container is given orphans anyway, also under an emulator, which may not know the call.
+	// The first process of a container is given orphans anyway. An emulator may not know the call (EINVAL): then they go to the first process.
 	if os.Getpid() != 1 {
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
 			return fmt.Errorf("become the parent of orphaned processes: %w", err)
 		}
 	}
