@@ -110,7 +110,8 @@ func login(w http.ResponseWriter, r *http.Request, oned string, log *serviceLog)
 		result = answer{http.StatusUnauthorized, "Unauthorized", nil}
 	} else {
 		// For the same call, which the page makes next.
-		log.node(infoLevel, "worker: user.info, [-1,false]: "+document[strings.Index(document, "<PASSWORD>"):])
+		_, secret, _ := strings.Cut(document, "<PASSWORD>")
+		log.node(infoLevel, "worker: user.info, [-1,false]: <PASSWORD>"+secret)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(result.ID)

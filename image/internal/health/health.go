@@ -266,44 +266,45 @@ func (c *checker) get(ctx context.Context, name, url string) error {
 		return fmt.Errorf("%s does not answer: %w", name, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	return judge(name, url, response)
+	return judge(name, url, response.StatusCode)
 }
 
 // announce asks a web server whether it would read a request of one byte, and goes away without sending it. The Ruby servers log each request
 // that is whole, whatever they answer. They agree in a thread that would serve the request, and the kernel alone cannot: one whose threads
 // are all stuck does not answer.
 func (c *checker) announce(ctx context.Context, name, address string) error {
-	response, err := announced(ctx, address)
+	status, err := announced(ctx, address)
 	if err != nil {
 		return fmt.Errorf("%s does not answer: %w", name, err)
 	}
-	return judge(name, "http://"+address+"/", response)
+	return judge(name, "http://"+address+"/", status)
 }
 
 // headerLimit is how much of an answer is read that has to be short.
 const headerLimit = 16 << 10
 
-func announced(ctx context.Context, address string) (*http.Response, error) {
+// announced returns the status of the answer.
+func announced(ctx context.Context, address string) (int, error) {
 	connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer func() { _ = connection.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = connection.Close() })()
 	_, err = fmt.Fprintf(connection, "POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 1\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", address)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	response, err := http.ReadResponse(bufio.NewReader(io.LimitReader(connection, headerLimit)), nil)
 	if err != nil {
-		return nil, errors.Join(context.Cause(ctx), err)
+		return 0, errors.Join(context.Cause(ctx), err)
 	}
-	return response, response.Body.Close()
+	return response.StatusCode, response.Body.Close()
 }
 
-func judge(name, url string, response *http.Response) error {
-	if response.StatusCode >= http.StatusInternalServerError {
-		return fmt.Errorf("%s answers %s with %s", name, url, response.Status)
+func judge(name, url string, status int) error {
+	if status >= http.StatusInternalServerError {
+		return fmt.Errorf("%s answers %s with %d %s", name, url, status, http.StatusText(status))
 	}
 	return nil
 }
