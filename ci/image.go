@@ -1,11 +1,8 @@
 package main
 
 import (
-	"archive/tar"
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -88,13 +85,9 @@ func (m *OpennebulaKube) Build(
 	if err != nil {
 		return nil, err
 	}
-	layout, err := s.engine.Layout(built)
-	if err != nil {
-		return nil, err
-	}
 	return &Image{
-		Version: picked.Version, Digest: built.Digest(), Platforms: built.Platforms(),
-		Layout: layout, Source: source, Upstream: upstream, BaseImage: s.options.BaseImage, Scanner: m.Scanner,
+		Version: picked.Version, Digest: built.Digest, Platforms: built.Platforms,
+		Layout: s.engine.Upload(built.Dir), Source: source, Upstream: upstream, BaseImage: s.options.BaseImage, Scanner: m.Scanner,
 	}, nil
 }
 
@@ -122,33 +115,11 @@ func (i *Image) Container(
 	if !slices.Contains(i.Platforms, string(platform)) {
 		return nil, fmt.Errorf("take the image for %s: it has %s; name one of these (--platform)", platform, strings.Join(i.Platforms, ", "))
 	}
-	dir, err := exported(ctx, i.Layout)
+	s, built, err := i.open(ctx, request{})
 	if err != nil {
 		return nil, err
 	}
-	archive := dir + ".tar"
-	if err := pack(dir, archive); err != nil {
-		return nil, fmt.Errorf("pack the image for Dagger: %w", err)
-	}
-	return dag.Container(dagger.ContainerOpts{Platform: platform}).Import(dag.CurrentModule().WorkdirFile(archive)), nil
-}
-
-// pack writes what is in a directory to a tar archive.
-func pack(dir, archive string) (err error) {
-	file, err := os.Create(filepath.Clean(archive))
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closeErr := file.Close(); err == nil {
-			err = closeErr
-		}
-	}()
-	writer := tar.NewWriter(file)
-	if err := writer.AddFS(os.DirFS(dir)); err != nil {
-		return err
-	}
-	return writer.Close()
+	return s.engine.Container(built, string(platform))
 }
 
 // SBOM lists what the image consists of for one platform, as CycloneDX JSON.
@@ -171,7 +142,7 @@ func (i *Image) SBOM(
 	if err != nil {
 		return "", err
 	}
-	sbom, err := s.engine.SBOM(ctx, built, platform)
+	sbom, err := pipeline.Scanner{Engine: s.engine}.SBOM(ctx, built, platform)
 	return string(sbom), err
 }
 
@@ -182,11 +153,11 @@ func (i *Image) open(ctx context.Context, r request) (*session, pipeline.Image, 
 	r.selection = release.Selection{Version: i.Version}
 	s, err := m.open(ctx, r)
 	if err != nil {
-		return nil, nil, err
+		return nil, pipeline.Image{}, err
 	}
 	built, err := s.engine.Open(ctx, i.Layout)
 	if err != nil {
-		return nil, nil, fmt.Errorf("take image %s up again: %w", i.Digest, err)
+		return nil, pipeline.Image{}, fmt.Errorf("take image %s up again: %w", i.Digest, err)
 	}
 	s.Engine = pipeline.Prebuilt(s.engine, built)
 	return s, built, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -11,6 +12,7 @@ import (
 	"opennebula-kube/ci/engine"
 	"opennebula-kube/ci/gate"
 	"opennebula-kube/ci/internal/dagger"
+	"opennebula-kube/ci/kept"
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/registry"
 	"opennebula-kube/ci/release"
@@ -86,11 +88,12 @@ func (m *OpennebulaKube) open(ctx context.Context, r request) (*session, error) 
 		return nil, err
 	}
 	made := engine.New(dag, engine.Config{
-		Context: image, GoImage: m.Golang, Scanner: m.Scanner, Keychain: keychain, DatabaseRepository: database, Dir: dir,
+		Context: image, GoImage: m.Golang, Scanner: m.Scanner, Keychain: keychain, Dir: dir,
 	})
 	return &session{
 		Pipeline: &pipeline.Pipeline{
-			Engine: made, Upstream: upstream, Images: images,
+			Engine: made, Upstream: upstream, Images: images, Database: database,
+			Layouts: kept.Directories{Dir: filepath.Join(dir, "pulled"), Now: time.Now},
 			ResolveBase: func(ctx context.Context, ref string) (string, error) {
 				return registry.Resolve(ctx, ref, registry.WithKeychain(keychain))
 			},

@@ -28,26 +28,26 @@ const rebuildArgument = "REBUILD"
 func (e *Engine) Build(ctx context.Context, spec pipeline.BuildSpec) (pipeline.Image, error) {
 	img, err := e.build(ctx, spec)
 	if err != nil {
-		return nil, fmt.Errorf("build OpenNebula %s from %s on %s: %w", spec.Version, spec.Upstream, spec.BaseImage, err)
+		return pipeline.Image{}, fmt.Errorf("build OpenNebula %s from %s on %s: %w", spec.Version, spec.Upstream, spec.BaseImage, err)
 	}
 	return img, nil
 }
 
-func (e *Engine) build(ctx context.Context, spec pipeline.BuildSpec) (*image, error) {
+func (e *Engine) build(ctx context.Context, spec pipeline.BuildSpec) (pipeline.Image, error) {
 	if err := spec.Check(); err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
 	work, err := e.scratch("build-")
 	if err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
 	base, err := registry.Fetch(ctx, spec.BaseImage, registry.WithKeychain(e.config.Keychain))
 	if err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
 	bases, err := registry.Images(base)
 	if err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
 	platforms := slices.Compact(slices.Sorted(slices.Values(spec.Platforms)))
 	dirs := make([]string, len(platforms))
@@ -66,13 +66,13 @@ func (e *Engine) build(ctx context.Context, spec pipeline.BuildSpec) (*image, er
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, stopped(ctx, err)
+		return pipeline.Image{}, stopped(ctx, err)
 	}
 	dir := filepath.Join(work, "image")
 	if _, err := ocilayout.Join(dir, dirs, manifests); err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
-	return e.open(dir)
+	return pipeline.OpenImage(dir)
 }
 
 // buildPlatform builds for one platform, to the layout dir.

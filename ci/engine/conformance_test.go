@@ -37,20 +37,17 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	session := dagger.Connect()
-	with := func(database string) func(t *testing.T) pipeline.Engine {
-		return func(t *testing.T) pipeline.Engine {
-			return engine.New(session, engine.Config{
-				Context:            session.Address(w.Sources).Directory(),
-				GoImage:            w.Golang,
-				Scanner:            session.Container().From(w.Scanner),
-				DatabaseRepository: database,
-				Dir:                t.TempDir(),
-			})
-		}
-	}
 	harness := enginetest.InSandbox(w.Upstream, w.UpstreamFingerprint, w.BaseImage, w.Repository)
-	harness.New = with(w.Database)
-	harness.WithoutDatabase = with(w.NoDatabase)
+	harness.Database, harness.NoDatabase = w.Database, w.NoDatabase
+	harness.New = func(t *testing.T) pipeline.Engine {
+		return engine.New(session, engine.Config{
+			Context: session.Address(w.Sources).Directory(),
+			GoImage: w.Golang,
+			Scanner: session.Container().From(w.Scanner),
+			Dir:     t.TempDir(),
+		})
+	}
+	harness.Dir = func(t *testing.T) string { return t.TempDir() }
 	harness.Stall = func(t *testing.T) (<-chan struct{}, func()) {
 		hanging := make(chan struct{})
 		resume := func() { get(t, w.Resume) }

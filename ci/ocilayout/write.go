@@ -31,8 +31,9 @@ func Write(dir string, artifact registry.Artifact) error {
 	}
 }
 
-// The files of a layout beside its blobs, and what says that a directory is one.
+// What a layout consists of: a directory of blobs, an index of what is in them, and what says that a directory is one.
 const (
+	Blobs      = "blobs"
 	IndexFile  = "index.json"
 	MarkerFile = "oci-layout"
 	Marker     = `{"imageLayoutVersion":"1.0.0"}`
@@ -41,22 +42,6 @@ const (
 // Index is the content of IndexFile of a layout with the artifacts.
 func Index(artifacts ...v1.Descriptor) ([]byte, error) {
 	return json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: artifacts})
-}
-
-// View makes, in the new directory view, a layout of one platform's image out of the layout dir, for programs that take the first
-// one that they find. The content stays where it is.
-func View(dir, view string, manifest v1.Descriptor) error {
-	if err := os.Mkdir(view, 0o755); err != nil {
-		return err
-	}
-	if err := os.Symlink(filepath.Join(dir, "blobs"), filepath.Join(view, "blobs")); err != nil {
-		return err
-	}
-	index, err := Index(manifest)
-	if err != nil {
-		return err
-	}
-	return seal(view, index)
 }
 
 // seal makes a directory with blobs a layout of what index names.

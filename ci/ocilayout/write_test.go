@@ -1,7 +1,6 @@
 package ocilayout
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -60,32 +59,5 @@ func TestIndex(t *testing.T) {
 		index.Manifests[0].Digest != manifests[0].Digest || !index.Manifests[0].Platform.Equals(platform) ||
 		index.Manifests[1].Digest != manifests[1].Digest {
 		t.Errorf("index %s", data)
-	}
-}
-
-func TestView(t *testing.T) {
-	dir := written(t, multiPlatform(t))
-	manifest, err := Manifest(dir, "linux/arm64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	view := filepath.Join(t.TempDir(), "view")
-	if err := View(dir, view, manifest); err != nil {
-		t.Fatal(err)
-	}
-	image := opened[v1.Image](t, view)
-	if want, got := digestOf(t, baseImage(t, "arm64")), digestOf(t, image); got != want {
-		t.Errorf("the view shows %s, want %s", got, want)
-	}
-	if err := validate.Image(image); err != nil {
-		t.Error(err)
-	}
-	wantError(t, View(dir, view, manifest), view, "exists")
-	// Whoever removes the view leaves the image.
-	if err := os.RemoveAll(view); err != nil {
-		t.Fatal(err)
-	}
-	if err := validate.Index(opened[v1.ImageIndex](t, dir)); err != nil {
-		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,12 +10,15 @@ import (
 	"log"
 	"maps"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -25,9 +29,12 @@ import (
 
 	"opennebula-kube/ci/gate"
 	"opennebula-kube/ci/httpfault"
+	"opennebula-kube/ci/kept"
+	"opennebula-kube/ci/ocilayout"
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/registry"
 	"opennebula-kube/ci/release"
+	"opennebula-kube/ci/trivy"
 )
 
 const (
@@ -70,9 +77,11 @@ func newWorld(t *testing.T, versions ...string) *world {
 			PackageVersion: version + "-1", Directory: version,
 		})
 	}
-	w.engine = &engine{images: images, vulnerabilities: map[string][]vulnerability{}}
+	w.engine = &engine{t: t, vulnerabilities: map[string][]vulnerability{}}
 	w.Pipeline = pipeline.Pipeline{
 		Engine:      w.engine,
+		Layouts:     kept.Directories{Dir: t.TempDir(), Now: time.Now},
+		Database:    database(t),
 		Upstream:    w,
 		Images:      images,
 		ResolveBase: func(context.Context, string) (string, error) { return w.base, nil },
@@ -86,6 +95,21 @@ func newWorld(t *testing.T, versions ...string) *world {
 		Chart:               pipeline.ChartOptions{Dir: "../../chart/opennebula", RepositoryDir: t.TempDir()},
 	}
 	return w
+}
+
+// database publishes something in the place of a vulnerability database, in a registry of its own.
+func database(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	ref, err := name.NewTag(strings.TrimPrefix(server.URL, "http://") + "/trivy-db:2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, empty.Image); err != nil {
+		t.Fatal(err)
+	}
+	return ref.String()
 }
 
 func quick() []registry.Option {
@@ -131,36 +155,22 @@ type vulnerability struct {
 	id, severity, fixed string
 }
 
-// engine makes images out of their specification alone.
+// engine makes images out of their specification alone, and knows what programs say without running any.
 type engine struct {
-	images *registry.Repository
+	t *testing.T
 	// packages is the state of the package archives, which a build without cache picks up.
 	packages, cached string
 	// vulnerabilities are those of all images with a state of the archives.
 	vulnerabilities map[string][]vulnerability
 
-	builds                              []pipeline.BuildSpec
-	pushes                              int
-	buildErr, scanErr, sbomErr, pushErr error
-}
-
-type fakeImage struct {
-	artifact registry.Artifact
-	registry.Description
-}
-
-func (i fakeImage) Digest() string      { return i.Description.Digest }
-func (i fakeImage) Platforms() []string { return i.Description.Platforms }
-
-func describe(artifact registry.Artifact) (pipeline.Image, error) {
-	described, err := registry.Describe(artifact)
-	return fakeImage{artifact: artifact, Description: described}, err
+	builds                     []pipeline.BuildSpec
+	buildErr, scanErr, sbomErr error
 }
 
 func (e *engine) Build(_ context.Context, spec pipeline.BuildSpec) (pipeline.Image, error) {
 	e.builds = append(e.builds, spec)
 	if e.buildErr != nil {
-		return nil, e.buildErr
+		return pipeline.Image{}, e.buildErr
 	}
 	if spec.NoCache {
 		e.cached = e.packages
@@ -172,61 +182,106 @@ func (e *engine) Build(_ context.Context, spec pipeline.BuildSpec) (pipeline.Ima
 		os, architecture, _ := strings.Cut(platform, "/")
 		image, err := mutate.AppendLayers(empty.Image, static.NewLayer([]byte(spec.Version+spec.BaseImage+platform), types.OCIUncompressedLayer))
 		if err != nil {
-			return nil, err
+			return pipeline.Image{}, err
 		}
 		image, err = mutate.ConfigFile(image, &v1.ConfigFile{OS: os, Architecture: architecture, Config: v1.Config{Labels: labels}})
 		if err != nil {
-			return nil, err
+			return pipeline.Image{}, err
 		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
 			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: os, Architecture: architecture}},
 		})
 	}
-	return describe(index)
+	dir := e.t.TempDir()
+	if err := ocilayout.Write(dir, index); err != nil {
+		return pipeline.Image{}, err
+	}
+	return pipeline.OpenImage(dir)
 }
 
-func (e *engine) Pull(ctx context.Context, ref string) (pipeline.Image, error) {
-	_, digest, _ := strings.Cut(ref, "@")
-	artifact, err := e.images.Artifact(ctx, digest)
+func (e *engine) Run(_ context.Context, program pipeline.Program) (pipeline.Result, error) {
+	switch {
+	case program.Image.Dir == "" && program.Args[0] == "trivy":
+		return e.trivy(program)
+	default:
+		return pipeline.Result{}, fmt.Errorf("nobody knows the program %q", program.Args)
+	}
+}
+
+// trivy gives an error of the test's as what Trivy prints when it fails.
+func (e *engine) trivy(program pipeline.Program) (pipeline.Result, error) {
+	name, path, failed := trivy.Report, trivy.Output, error(nil)
+	var content any
+	switch {
+	case slices.Contains(program.Args, "--download-db-only"):
+		name, path = trivy.MetadataFile, trivy.DatabaseDir
+		content = map[string]any{"UpdatedAt": today.Add(-time.Hour)}
+	case slices.Contains(program.Args, "cyclonedx"):
+		content, failed = map[string]string{"bomFormat": "CycloneDX"}, e.sbomErr
+	default:
+		labels, err := lookedAt(program)
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+		content, failed = report(e.vulnerabilities[labels["packages"]]), e.scanErr
+	}
+	if failed != nil {
+		return pipeline.Result{Status: 1, Stderr: failed.Error()}, nil
+	}
+	dir := e.t.TempDir()
+	data, err := json.Marshal(content)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	file := filepath.Join(dir, name)
+	return pipeline.Result{Out: map[string]pipeline.Directory{path: pipeline.Local(dir)}},
+		errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, data, 0o644))
+}
+
+// lookedAt returns the labels of the image that Trivy gets to see: the only one in the layout that it is given.
+func lookedAt(program pipeline.Program) (map[string]string, error) {
+	index, err := v1.ParseIndexManifest(bytes.NewReader(program.Files[trivy.Input+"/"+ocilayout.IndexFile]))
 	if err != nil {
 		return nil, err
 	}
-	return describe(artifact)
+	blobs := program.In[trivy.Input+"/"+ocilayout.Blobs].(pipeline.Local)
+	read := func(digest v1.Hash) (io.ReadCloser, error) {
+		return os.Open(filepath.Join(string(blobs), digest.Algorithm, digest.Hex))
+	}
+	file, err := read(index.Manifests[0].Digest)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	manifest, err := v1.ParseManifest(file)
+	if err != nil {
+		return nil, err
+	}
+	if file, err = read(manifest.Config.Digest); err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	config, err := v1.ParseConfigFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return config.Config.Labels, nil
 }
 
-func (e *engine) Scan(_ context.Context, image pipeline.Image, platform string) (gate.Scan, error) {
-	if e.scanErr != nil {
-		return gate.Scan{}, e.scanErr
-	}
+// report is Trivy's on an image with these vulnerabilities.
+func report(vulnerabilities []vulnerability) any {
 	found := []map[string]string{}
-	for _, v := range e.vulnerabilities[image.(fakeImage).Labels["packages"]] {
+	for _, v := range vulnerabilities {
 		found = append(found, map[string]string{
 			"VulnerabilityID": v.id, "PkgName": "openssl", "InstalledVersion": "3.0", "FixedVersion": v.fixed, "Severity": v.severity,
 		})
 	}
-	report, err := json.Marshal(map[string]any{
+	return map[string]any{
 		"SchemaVersion": 2,
 		"Metadata":      map[string]any{"OS": map[string]string{"Family": "ubuntu", "Name": "24.04"}},
 		"Results": []any{map[string]any{
 			"Target": "image", "Class": "os-pkgs", "Type": "ubuntu", "Vulnerabilities": found,
 			"Packages": []any{map[string]string{"Name": "openssl", "Version": "3.0"}},
 		}},
-	})
-	return gate.Scan{Platform: platform, Report: report, DatabaseUpdatedAt: today.Add(-time.Hour)}, err
-}
-
-func (e *engine) SBOM(_ context.Context, _ pipeline.Image, platform string) ([]byte, error) {
-	return []byte(fmt.Sprintf(`{"bomFormat":"CycloneDX","platform":%q}`, platform)), e.sbomErr
-}
-
-func (e *engine) Push(ctx context.Context, image pipeline.Image, ref string) (string, error) {
-	e.pushes++
-	if e.pushErr != nil {
-		return "", e.pushErr
 	}
-	tag, found := strings.CutPrefix(ref, e.images.Name()+":")
-	if !found {
-		return "", errors.New("not a reference of this repository: " + ref)
-	}
-	return e.images.Push(ctx, image.(fakeImage).artifact, tag)
 }

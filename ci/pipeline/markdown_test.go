@@ -76,8 +76,8 @@ func TestPushPrebuilt(t *testing.T) {
 	builds := len(w.engine.builds)
 	w.Engine = pipeline.Prebuilt(w.Engine, image)
 	report, err := w.Push(t.Context(), w.options)
-	if err != nil || report.Image.Digest != image.Digest() {
-		t.Fatalf("%v: pushed %+v, want %s", err, report.Image, image.Digest())
+	if err != nil || report.Image.Digest != image.Digest {
+		t.Fatalf("%v: pushed %+v, want %s", err, report.Image, image.Digest)
 	}
 	if len(w.engine.builds) != builds {
 		t.Error("it was built again")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/kept"
 	"opennebula-kube/ci/registry"
 	"opennebula-kube/ci/release"
 )
@@ -21,8 +22,12 @@ type Upstream interface {
 
 // Pipeline is the machinery of a run: what it works with, but not what it is asked to do (see Options).
 type Pipeline struct {
-	// Engine builds, scans and pushes.
+	// Engine builds images and runs programs.
 	Engine Engine
+	// Layouts keeps the published images that a run looks at.
+	Layouts kept.Directories
+	// Database is the repository of the vulnerability database; "" is trivy.DefaultDatabaseRepository.
+	Database string
 	// Upstream is where releases come from.
 	Upstream Upstream
 	// Images is the repository that the image is released to; nil for a dry run that compares with none.

@@ -127,7 +127,7 @@ func (r *run) plan(ctx context.Context, t *target) (release.Plan, error) {
 
 // review scans a published image and keeps the verdict for the report.
 func (r *run) review(ctx context.Context, published release.Published) error {
-	image, err := r.Engine.Pull(ctx, r.Images.Name()+"@"+published.Digest)
+	image, err := Pull(ctx, r.Images, published.Digest, r.Layouts)
 	if err != nil {
 		return err
 	}
@@ -151,10 +151,12 @@ func (r *run) scan(ctx context.Context, image Image) error {
 	return r.report.keepVerdict(verdict)
 }
 
+func (p *Pipeline) scanner() Scanner { return Scanner{Engine: p.Engine, Database: p.Database} }
+
 func (p *Pipeline) scans(ctx context.Context, image Image) ([]gate.Scan, error) {
 	var scans []gate.Scan
-	for _, platform := range image.Platforms() {
-		scan, err := p.Engine.Scan(ctx, image, platform)
+	for _, platform := range image.Platforms {
+		scan, err := p.scanner().Scan(ctx, image, platform)
 		if err != nil {
 			return nil, err
 		}
@@ -188,21 +190,21 @@ func (r *run) build(ctx context.Context, t target, plan release.Plan) error {
 		return err
 	}
 	if r.options.DryRun {
-		r.skip("push", "dry run: "+r.repository()+":"+plan.RevisionTag()+" would be "+image.Digest())
+		r.skip("push", "dry run: "+r.repository()+":"+plan.RevisionTag()+" would be "+image.Digest)
 		r.skip("promote", "dry run: would move "+describe(plan.Moves))
 		return nil
 	}
-	if plan.Published != nil && plan.Published.Digest == image.Digest() {
+	if plan.Published != nil && plan.Published.Digest == image.Digest {
 		r.skip("push", "the build is the same as "+plan.Published.Ref)
 		plan.Revision--
-		return r.promote(ctx, plan, image.Digest())
+		return r.promote(ctx, plan, image.Digest)
 	}
 	if err := r.stage("push", r.Images.Name()+":"+plan.RevisionTag(), func() (string, error) {
-		return r.Engine.Push(ctx, image, r.Images.Name()+":"+plan.RevisionTag())
+		return image.Push(ctx, r.Images, plan.RevisionTag())
 	}); err != nil {
 		return err
 	}
-	return r.promote(ctx, plan, image.Digest())
+	return r.promote(ctx, plan, image.Digest)
 }
 
 func (r *run) buildImage(ctx context.Context, spec BuildSpec) (image Image, err error) {
@@ -211,7 +213,7 @@ func (r *run) buildImage(ctx context.Context, spec BuildSpec) (image Image, err 
 		if image, err = r.Engine.Build(ctx, spec); err != nil {
 			return "", err
 		}
-		return image.Digest(), nil
+		return image.Digest, nil
 	})
 	return image, err
 }
@@ -232,8 +234,8 @@ func (r *run) examine(ctx context.Context, image Image) error {
 }
 
 func (r *run) sbom(ctx context.Context, image Image) error {
-	for _, platform := range image.Platforms() {
-		data, err := r.Engine.SBOM(ctx, image, platform)
+	for _, platform := range image.Platforms {
+		data, err := r.scanner().SBOM(ctx, image, platform)
 		if err != nil {
 			return err
 		}

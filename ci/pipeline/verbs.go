@@ -44,15 +44,15 @@ func (p *Pipeline) Examine(ctx context.Context, image Image, options Options) (*
 func (r *run) buildOnly(ctx context.Context) (Image, release.Release, error) {
 	t, err := r.detect(ctx)
 	if err != nil {
-		return nil, t.Release, err
+		return Image{}, t.Release, err
 	}
 	platforms, err := t.Platforms(r.options.Platforms)
 	if err != nil {
-		return nil, t.Release, err
+		return Image{}, t.Release, err
 	}
 	base, err := r.base(ctx, r.options.BaseImage)
 	if err != nil {
-		return nil, t.Release, err
+		return Image{}, t.Release, err
 	}
 	image, err := r.buildImage(ctx, r.spec(t.Release, base, platforms))
 	return image, t.Release, err

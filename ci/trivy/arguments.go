@@ -1,5 +1,5 @@
 // Package trivy knows how the scanner is called and what it leaves: the arguments for each task, the environment that it may see,
-// and the vulnerability database in its cache directory. Running it is an engine's business.
+// and the vulnerability database. Running it is an engine's business.
 package trivy
 
 import (
@@ -7,10 +7,14 @@ import (
 	"strings"
 )
 
+// Directories in the one that Trivy runs in.
 const (
-	// Input is the name of the directory, in the one that Trivy runs in, with the OCI layout to look at.
+	// Input has the OCI layout to look at.
 	Input = "opennebula"
-	// Report is the name of the file, in the same place, that it writes.
+	// DatabaseDir has the vulnerability database: it is Trivy's cache directory.
+	DatabaseDir = "database"
+	// Output is where the report is written to, as the file Report.
+	Output = "output"
 	Report = "report.json"
 )
 
@@ -19,25 +23,25 @@ func common() []string {
 	return []string{"image", "--no-progress", "--skip-version-check", "--disable-telemetry", "--timeout", "30m"}
 }
 
-// DatabaseArguments make Trivy download the vulnerability database repository into cacheDir.
-func DatabaseArguments(cacheDir, repository string) []string {
-	return append(common(), "--cache-dir", cacheDir, "--download-db-only", "--db-repository", repository)
+// DatabaseArguments make Trivy download the vulnerability database repository into DatabaseDir.
+func DatabaseArguments(repository string) []string {
+	return append(common(), "--cache-dir", DatabaseDir, "--download-db-only", "--db-repository", repository)
 }
 
-// ScanArguments make Trivy look for vulnerabilities in the image that has the digest, with the database in cacheDir, and for
+// ScanArguments make Trivy look for vulnerabilities in the image that has the digest, with the one in DatabaseDir, and for
 // nothing else: its scanner for secrets takes OpenNebula's SSH material for leaks. What it finds in the layers is kept in memory,
 // because its cache on disk takes one process at a time.
-func ScanArguments(cacheDir, digest string) []string {
+func ScanArguments(digest string) []string {
 	return append(common(),
-		"--cache-dir", cacheDir, "--skip-db-update", "--cache-backend", "memory", "--offline-scan",
-		"--scanners", "vuln", "--format", "json", "--output", Report, "--exit-code", "0",
+		"--cache-dir", DatabaseDir, "--skip-db-update", "--cache-backend", "memory", "--offline-scan",
+		"--scanners", "vuln", "--format", "json", "--output", Output+"/"+Report, "--exit-code", "0",
 		"--input", Input+"@"+digest)
 }
 
 // SBOMArguments make Trivy list what the image that has the digest consists of, as CycloneDX. It needs no database.
 func SBOMArguments(digest string) []string {
 	return append(common(), "--cache-dir", "cache", "--cache-backend", "memory", "--offline-scan",
-		"--format", "cyclonedx", "--output", Report, "--input", Input+"@"+digest)
+		"--format", "cyclonedx", "--output", Output+"/"+Report, "--input", Input+"@"+digest)
 }
 
 // Environment is all that Trivy gets of an environment: it must not see the secrets of a release. Its home, where it would look for

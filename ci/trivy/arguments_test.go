@@ -37,17 +37,17 @@ func TestArguments(t *testing.T) {
 		not       []string
 	}{
 		"database": {
-			DatabaseArguments("/cache", "registry.example/acme/trivy-db@"+digest),
+			DatabaseArguments("registry.example/acme/trivy-db@" + digest),
 			[]string{"--download-db-only"},
-			map[string]string{"--cache-dir": "/cache", "--db-repository": "registry.example/acme/trivy-db@" + digest},
+			map[string]string{"--cache-dir": DatabaseDir, "--db-repository": "registry.example/acme/trivy-db@" + digest},
 			[]string{"--skip-db-update", "--input", "--scanners"},
 		},
 		"scan": {
-			ScanArguments("/cache", digest),
+			ScanArguments(digest),
 			[]string{"--skip-db-update", "--offline-scan"},
 			map[string]string{
-				"--cache-dir": "/cache", "--cache-backend": "memory", "--scanners": "vuln", "--format": "json",
-				"--output": Report, "--exit-code": "0", "--input": Input + "@" + digest,
+				"--cache-dir": DatabaseDir, "--cache-backend": "memory", "--scanners": "vuln", "--format": "json",
+				"--output": Output + "/" + Report, "--exit-code": "0", "--input": Input + "@" + digest,
 			},
 			// What is not judged here is judged by the gate.
 			[]string{"--download-db-only", "--db-repository", "--severity", "--ignore-unfixed", "--ignorefile"},
@@ -55,7 +55,7 @@ func TestArguments(t *testing.T) {
 		"SBOM": {
 			SBOMArguments(digest),
 			[]string{"--offline-scan"},
-			map[string]string{"--cache-backend": "memory", "--format": "cyclonedx", "--output": Report, "--input": Input + "@" + digest},
+			map[string]string{"--cache-backend": "memory", "--format": "cyclonedx", "--output": Output + "/" + Report, "--input": Input + "@" + digest},
 			[]string{"--download-db-only", "--db-repository", "--scanners"},
 		},
 	} {

@@ -17,11 +17,8 @@ const DefaultDatabaseRepository = "mirror.gcr.io/aquasec/trivy-db:2"
 // databaseSchema is the version of the database's format, and the tag that a repository without one means.
 const databaseSchema = "2"
 
-// The files of a database, in the cache directory.
-const (
-	DatabaseFile = "db/trivy.db"
-	MetadataFile = "db/metadata.json"
-)
+// MetadataFile is the file in DatabaseDir that describes the database.
+const MetadataFile = "db/metadata.json"
 
 // Database is a vulnerability database in a registry as it is now.
 type Database struct {

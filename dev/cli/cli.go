@@ -62,14 +62,13 @@ func New(env Environment) *cobra.Command {
 }
 
 // engine makes the embedded engine. It is to be closed.
-func (e Environment) engine(ctx context.Context, source sourceOptions, keychain authn.Keychain, database string, p *Progress) (*local.Engine, error) {
+func (e Environment) engine(ctx context.Context, source sourceOptions, keychain authn.Keychain, p *Progress) (*local.Engine, error) {
 	return local.New(ctx, local.Config{
-		Context:            source.image(),
-		StateDir:           e.CacheDir,
-		Toolchain:          toolchain.New(source.Dir, e.CacheDir, p.Say),
-		Keychain:           keychain,
-		DatabaseRepository: database,
-		Log:                p,
+		Context:   source.image(),
+		StateDir:  e.CacheDir,
+		Toolchain: toolchain.New(source.Dir, e.CacheDir, p.Say),
+		Keychain:  keychain,
+		Log:       p,
 	})
 }
 

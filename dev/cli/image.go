@@ -63,14 +63,10 @@ func buildCommand(env Environment) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				layout, err := s.engine.Layout(built)
-				if err != nil {
-					return err
-				}
-				if err := os.CopyFS(output, os.DirFS(layout)); err != nil {
+				if err := os.CopyFS(output, os.DirFS(built.Dir)); err != nil {
 					return fmt.Errorf("write the image to %s: %w", output, err)
 				}
-				_, err = fmt.Fprintln(env.Stdout, built.Digest())
+				_, err = fmt.Fprintln(env.Stdout, built.Digest)
 				return err
 			})
 		},
@@ -128,7 +124,7 @@ func sbomCommand(env Environment) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				sbom, err := s.Engine.SBOM(c.Context(), built, image.build.Platforms[0])
+				sbom, err := pipeline.Scanner{Engine: s.engine}.SBOM(c.Context(), built, image.build.Platforms[0])
 				if err != nil {
 					return err
 				}

@@ -73,7 +73,7 @@ func (e Environment) open(ctx context.Context, image imageOptions, scan *gateOpt
 		}
 	}
 	progress := NewProgress(e.Stderr, e.Now)
-	engine, err := e.engine(ctx, image.source, keychain, database, progress)
+	engine, err := e.engine(ctx, image.source, keychain, progress)
 	if err != nil {
 		progress.Close()
 		return nil, err
@@ -81,6 +81,8 @@ func (e Environment) open(ctx context.Context, image imageOptions, scan *gateOpt
 	return &session{
 		Pipeline: &pipeline.Pipeline{
 			Engine:   engine,
+			Layouts:  engine.Layouts(),
+			Database: database,
 			Upstream: upstream,
 			Images:   images,
 			ResolveBase: func(ctx context.Context, ref string) (string, error) {

@@ -47,8 +47,7 @@ func TestBases(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			spec := built.spec(middle, "linux/"+runtime.GOARCH)
 			spec.BaseImage = built.derivedBase(t, c.name, c.layer, tmpfiles)
-			tag := built.world.Repository + ":base-" + c.name
-			built.publishAs(t, spec, tag)
+			_, tag := built.publishAs(t, spec, "base-"+c.name)
 			rootfs := unpack(t, built.pull(t, tag), filepath.Join(built.dir, c.name)).rootfs
 			if got := contentOf(t, rootfs+program); got != c.want {
 				t.Errorf("%s is %q, want what the base has: %q", program, got, c.want)

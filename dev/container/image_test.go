@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"opennebula-kube/ci/pipeline"
+	"opennebula-kube/ci/registry"
 	"opennebula-kube/dev/local"
 	"opennebula-kube/dev/sandbox"
 	"opennebula-kube/dev/sandbox/apt"
@@ -69,7 +70,7 @@ func newImages(t testing.TB, architectures ...string) *images {
 		}
 	})
 	engine, err := local.New(t.Context(), local.Config{
-		Context: root + "/image", StateDir: t.TempDir(), Toolchain: tools, DatabaseRepository: world.DatabaseRepository,
+		Context: root + "/image", StateDir: t.TempDir(), Toolchain: tools,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -106,21 +107,24 @@ func (i *images) spec(version string, platforms ...string) pipeline.BuildSpec {
 // publish builds the image of an OpenNebula version for some platforms, and pushes it to a tag.
 func (i *images) publish(t testing.TB, version string, platforms ...string) (built pipeline.Image, tag string) {
 	t.Helper()
-	tag = i.world.Repository + ":" + version
-	return i.publishAs(t, i.spec(version, platforms...), tag), tag
+	return i.publishAs(t, i.spec(version, platforms...), version)
 }
 
-// publishAs builds an image and pushes it to a tag.
-func (i *images) publishAs(t testing.TB, spec pipeline.BuildSpec, tag string) pipeline.Image {
+// publishAs builds an image and pushes it to a tag, which it returns with the repository.
+func (i *images) publishAs(t testing.TB, spec pipeline.BuildSpec, tag string) (pipeline.Image, string) {
 	t.Helper()
 	built, err := i.engine.Build(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := i.engine.Push(t.Context(), built, tag); err != nil {
+	repository, err := registry.Open(i.world.Repository)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return built
+	if _, err := built.Push(t.Context(), repository, tag); err != nil {
+		t.Fatal(err)
+	}
+	return built, i.world.Repository + ":" + tag
 }
 
 // pull returns an image of the sandbox's registry.
@@ -135,6 +139,10 @@ func (i *images) pull(t testing.TB, reference string) v1.Image {
 		t.Fatal(err)
 	}
 	return pulled
+}
+
+func (i *images) scanner() pipeline.Scanner {
+	return pipeline.Scanner{Engine: i.engine, Database: i.world.DatabaseRepository}
 }
 
 // get returns the image of an OpenNebula version for this machine.

@@ -87,8 +87,8 @@ func TestPlatforms(t *testing.T) {
 
 	t.Run("scan", func(t *testing.T) {
 		var scans []gate.Scan
-		for _, platform := range index.Platforms() {
-			scan, err := built.engine.Scan(t.Context(), index, platform)
+		for _, platform := range index.Platforms {
+			scan, err := built.scanner().Scan(t.Context(), index, platform)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,8 +108,8 @@ func TestPlatforms(t *testing.T) {
 		}
 	})
 	t.Run("SBOM", func(t *testing.T) {
-		for _, platform := range index.Platforms() {
-			data, err := built.engine.SBOM(t.Context(), index, platform)
+		for _, platform := range index.Platforms {
+			data, err := built.scanner().SBOM(t.Context(), index, platform)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -80,11 +80,7 @@ func (w *world) embedded(t *testing.T) v1.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := engine.Layout(built)
-	if err != nil {
-		t.Fatal(err)
-	}
-	opened, err := registry.FromLayout(dir)
+	opened, err := registry.FromLayout(built.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/kept"
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/registry"
 	"opennebula-kube/ci/release"
@@ -20,7 +22,7 @@ import (
 func (w *world) engine(t *testing.T, stateDir string) *local.Engine {
 	t.Helper()
 	e, err := local.New(t.Context(), local.Config{
-		Context: root + "/image", StateDir: stateDir, Toolchain: w.tools, DatabaseRepository: w.DatabaseRepository, Log: t.Output(),
+		Context: root + "/image", StateDir: stateDir, Toolchain: w.tools, Log: t.Output(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +43,8 @@ func (w *world) direct(t *testing.T, engine pipeline.Engine, repository string) 
 		t.Fatal(err)
 	}
 	return &pipeline.Pipeline{
-		Engine: engine, Upstream: w.upstream(t, time.Minute), Images: images, Now: w.now,
+		Engine: engine, Upstream: w.upstream(t, time.Minute), Images: images, Database: w.DatabaseRepository, Now: w.now,
+		Layouts:     kept.Directories{Dir: filepath.Join(w.cache, "images"), Count: 5, Now: time.Now},
 		ResolveBase: func(ctx context.Context, ref string) (string, error) { return registry.Resolve(ctx, ref) },
 	}
 }
@@ -68,41 +71,34 @@ func (w *world) options() pipeline.Options {
 	}
 }
 
-// scannedOnce is an engine that does not look at the same image twice: for scenarios about anything but the scanner, which is the
-// slowest of all.
+// scannedOnce is an engine that does not have Trivy look at the same image twice: for scenarios about anything but the scanner, which is
+// the slowest of all.
 type scannedOnce struct {
 	pipeline.Engine
 	mu    sync.Mutex
-	scans map[string]gate.Scan
-	sboms map[string][]byte
+	known map[string]pipeline.Result
 }
 
 func scanOnce(engine pipeline.Engine) *scannedOnce {
-	return &scannedOnce{Engine: engine, scans: map[string]gate.Scan{}, sboms: map[string][]byte{}}
+	return &scannedOnce{Engine: engine, known: map[string]pipeline.Result{}}
 }
 
-// Scan implements pipeline.Engine.
-func (s *scannedOnce) Scan(ctx context.Context, image pipeline.Image, platform string) (gate.Scan, error) {
-	return once(&s.mu, s.scans, image, platform, func() (gate.Scan, error) { return s.Engine.Scan(ctx, image, platform) })
-}
-
-// SBOM implements pipeline.Engine.
-func (s *scannedOnce) SBOM(ctx context.Context, image pipeline.Image, platform string) ([]byte, error) {
-	return once(&s.mu, s.sboms, image, platform, func() ([]byte, error) { return s.Engine.SBOM(ctx, image, platform) })
-}
-
-func once[T any](mu *sync.Mutex, known map[string]T, image pipeline.Image, platform string, get func() (T, error)) (T, error) {
-	mu.Lock()
-	defer mu.Unlock()
-	key := image.Digest() + " " + platform
-	if value, ok := known[key]; ok {
-		return value, nil
+// Run implements pipeline.Engine. Trivy's arguments name the image by its digest.
+func (s *scannedOnce) Run(ctx context.Context, program pipeline.Program) (pipeline.Result, error) {
+	if program.Image.Dir != "" || program.Key != "" {
+		return s.Engine.Run(ctx, program)
 	}
-	value, err := get()
-	if err == nil {
-		known[key] = value
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := strings.Join(program.Args, " ")
+	if result, ok := s.known[key]; ok {
+		return result, nil
 	}
-	return value, err
+	result, err := s.Engine.Run(ctx, program)
+	if err == nil && result.Status == 0 {
+		s.known[key] = result
+	}
+	return result, err
 }
 
 // wantError checks that a run failed with an error that says all this, and that its report says the same and claims no release.

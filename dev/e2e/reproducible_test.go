@@ -23,7 +23,7 @@ func testReproducible(t *testing.T, w *world) {
 		builds.Go(func() error {
 			image, _, err := p.Build(t.Context(), w.options())
 			if err == nil {
-				digests[i] = image.Digest()
+				digests[i] = image.Digest
 			}
 			return err
 		})

@@ -44,12 +44,12 @@ func testScanner(t *testing.T, w *world) {
 	}
 	engine := w.engine(t, w.cache)
 	for _, c := range []struct{ name, scan, want string }{
-		{"killed", `kill -KILL $$`, "killed"},
+		{"killed", `kill -KILL $$`, "ended with status 137"},
 		{"fails", `echo "FATAL out of memory" >&2; exit 1`, "FATAL out of memory"},
 		{"no report", `exit 0`, "no report"},
-		{"empty report", `: > report.json`, "report"},
-		{"report of another schema", `echo '{"SchemaVersion": 3}' > report.json`, "SchemaVersion"},
-		{"no operating system detected", `echo '{"SchemaVersion": 2, "ArtifactName": "opennebula", "Results": []}' > report.json`, "operating system"},
+		{"empty report", `: > output/report.json`, "report"},
+		{"report of another schema", `echo '{"SchemaVersion": 3}' > output/report.json`, "SchemaVersion"},
+		{"no operating system detected", `echo '{"SchemaVersion": 2, "ArtifactName": "opennebula", "Results": []}' > output/report.json`, "operating system"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			scanner(t, trivy, string(version), c.scan)

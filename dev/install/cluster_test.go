@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"opennebula-kube/ci/pipeline"
+	"opennebula-kube/ci/registry"
 	"opennebula-kube/dev/kube"
 	"opennebula-kube/dev/local"
 	"opennebula-kube/dev/sandbox"
@@ -115,6 +116,10 @@ func (c *cluster) publish(t testing.TB, tools *toolchain.Toolchain, cache string
 			t.Error(err)
 		}
 	}()
+	repository, err := registry.Open(world.Repository)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, version := range []string{older, newer} {
 		built, err := engine.Build(t.Context(), pipeline.BuildSpec{
 			Version: version, Upstream: world.Upstream, UpstreamFingerprint: world.UpstreamFingerprint, BaseImage: world.BaseImage,
@@ -123,7 +128,7 @@ func (c *cluster) publish(t testing.TB, tools *toolchain.Toolchain, cache string
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := engine.Push(t.Context(), built, world.Repository+":"+version); err != nil {
+		if _, err := built.Push(t.Context(), repository, version); err != nil {
 			t.Fatal(err)
 		}
 	}

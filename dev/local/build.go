@@ -24,44 +24,44 @@ func (e *Engine) Build(ctx context.Context, spec pipeline.BuildSpec) (pipeline.I
 			// BuildKit's own error for it is no context.Canceled.
 			err = context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("build OpenNebula %s from %s on %s: %w", spec.Version, spec.Upstream, spec.BaseImage, err)
+		return pipeline.Image{}, fmt.Errorf("build OpenNebula %s from %s on %s: %w", spec.Version, spec.Upstream, spec.BaseImage, err)
 	}
 	return img, nil
 }
 
-func (e *Engine) build(ctx context.Context, spec pipeline.BuildSpec) (*image, error) {
+func (e *Engine) build(ctx context.Context, spec pipeline.BuildSpec) (pipeline.Image, error) {
 	wanted, err := checkSpec(spec)
 	if err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
 	if err := CanBuild(); err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
 	builder, err := e.builder(ctx)
 	if err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
 	workers, err := builder.client.ListWorkers(ctx)
 	if err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
 	if err := checkPlatforms(wanted, workers); err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
-	stage, err := e.images.stage()
+	stage, err := e.images.Stage()
 	if err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
 	defer func() { _ = os.RemoveAll(stage) }()
 
 	sourceDir, err := e.stageContext(ctx, wanted)
 	if err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
 	defer func() { _ = os.RemoveAll(sourceDir) }()
 	sources, err := fsutil.NewFS(sourceDir)
 	if err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
 	digest, err := solve(ctx, builder, client.SolveOpt{
 		Frontend:      "dockerfile.v0",
@@ -70,13 +70,13 @@ func (e *Engine) build(ctx context.Context, spec pipeline.BuildSpec) (*image, er
 		Session:       []session.Attachable{baseImageAuth(e.config.Keychain)},
 	}, stage, e.config.Log)
 	if err != nil {
-		return nil, err
+		return pipeline.Image{}, err
 	}
-	names, err := e.images.commit(stage, digest)
+	image, err := pipeline.Keep(e.images, stage, digest)
 	if err != nil {
-		return nil, fmt.Errorf("keep image %s: %w", digest, err)
+		return pipeline.Image{}, fmt.Errorf("keep image %s: %w", digest, err)
 	}
-	return &image{engine: e, digest: digest, platforms: names}, nil
+	return image, nil
 }
 
 // checkSpec rejects what would build something else than the caller means, and returns the platforms.

@@ -36,28 +36,24 @@ func TestConformance(t *testing.T) {
 		}
 	})
 
-	engine := func(database string) func(t *testing.T) pipeline.Engine {
-		return func(t *testing.T) pipeline.Engine {
-			t.Helper()
-			state := t.TempDir()
-			e, err := local.New(t.Context(), local.Config{
-				Context: "../../image", StateDir: state, Toolchain: tools, DatabaseRepository: database, Log: t.Output(),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := e.Close(); err != nil {
-					t.Error(err)
-				}
-				wantNothingLeft(t, state)
-			})
-			return e
-		}
-	}
 	harness := enginetest.InSandbox(world.Upstream, world.UpstreamFingerprint, world.BaseImage, world.Repository)
-	harness.New = engine(world.DatabaseRepository)
-	harness.WithoutDatabase = engine(world.Registry + "/no-such-db:2")
+	harness.Database, harness.NoDatabase = world.DatabaseRepository, world.Registry+"/no-such-db:2"
+	harness.Dir = func(t *testing.T) string { return t.TempDir() }
+	harness.New = func(t *testing.T) pipeline.Engine {
+		t.Helper()
+		state := t.TempDir()
+		e, err := local.New(t.Context(), local.Config{Context: "../../image", StateDir: state, Toolchain: tools, Log: t.Output()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+			wantNothingLeft(t, state)
+		})
+		return e
+	}
 	harness.Stall = func(t *testing.T) (<-chan struct{}, func()) {
 		t.Cleanup(world.UpstreamFaults.Clear)
 		return world.Stall(), world.UpstreamFaults.Clear
@@ -68,7 +64,7 @@ func TestConformance(t *testing.T) {
 // wantNothingLeft checks that an engine that is closed left no half-made image, no scratch file and no mount.
 func wantNothingLeft(t *testing.T, state string) {
 	t.Helper()
-	for _, pattern := range []string{"images/.*", "trivy/.*", "tmp/*", "tmp/.*"} {
+	for _, pattern := range []string{"images/.*", "results/.*", "tmp/*", "tmp/.*"} {
 		left, err := filepath.Glob(filepath.Join(state, pattern))
 		if err != nil {
 			t.Fatal(err)

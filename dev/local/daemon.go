@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+
+	"opennebula-kube/ci/pipeline"
 )
 
 const (
@@ -197,4 +199,23 @@ func (d *daemon) stop() error {
 		err = errors.Join(err, os.RemoveAll(d.dir))
 	}
 	return errors.Join(err, d.lock.Close())
+}
+
+// lastLines returns the end of a file that a program's output went to; "" when there is none.
+func lastLines(path string) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err == nil && info.Size() > keptOutput {
+		if _, err := file.Seek(-keptOutput, io.SeekEnd); err != nil {
+			return ""
+		}
+	}
+	data, err := io.ReadAll(io.LimitReader(file, keptOutput))
+	if err != nil {
+		return ""
+	}
+	return pipeline.LastLines(string(data))
 }

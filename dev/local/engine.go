@@ -1,5 +1,5 @@
-// Package local is the pipeline's engine on a bare Linux machine: BuildKit's daemon as a child process, Trivy as a program, and
-// Go for what has to do with registries. It needs no Docker and no account; building needs root.
+// Package local is the pipeline's engine on a bare Linux machine: BuildKit's daemon as a child process builds images, runc runs programs
+// in them, and Trivy is a program on the machine. It needs no Docker and no account; images need root.
 package local
 
 import (
@@ -9,14 +9,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"opennebula-kube/ci/kept"
 	"opennebula-kube/ci/pipeline"
-	"opennebula-kube/ci/trivy"
 	"opennebula-kube/dev/toolchain"
 )
 
@@ -29,23 +28,31 @@ type Config struct {
 	StateDir string
 	// Toolchain finds buildkitd, runc and Trivy when they are needed for the first time.
 	Toolchain *toolchain.Toolchain
-	// Keychain has the credentials for base images and for the registry that is pushed to; nil is none. Trivy gets none.
+	// Keychain has the credentials for base images; nil is none.
 	Keychain authn.Keychain
-	// DatabaseRepository is the vulnerability database to scan with; "" is trivy.DefaultDatabaseRepository.
-	DatabaseRepository string
 	// Log takes what builds print, as plain lines; nil discards it.
 	Log io.Writer
 }
 
+// How many images, and results of programs that have a key, such as vulnerability databases, are kept at least.
+const (
+	keptImages  = 5
+	keptResults = 2
+)
+
 // Engine implements pipeline.Engine. It starts the build daemon with the first build and ends it with Close.
 type Engine struct {
-	config    Config
-	images    store
-	databases databases
-	scratch   string
+	config  Config
+	images  kept.Directories
+	results kept.Directories
+	// scratch is for what lasts as long as the engine.
+	scratch string
 
 	mu     sync.Mutex
 	daemon *daemon
+	// keyed is held while a program with a key runs: one of two does for both.
+	keyed sync.Mutex
+	roots roots
 }
 
 var _ pipeline.Engine = (*Engine)(nil)
@@ -61,9 +68,6 @@ func New(_ context.Context, config Config) (*Engine, error) {
 	if config.Keychain == nil {
 		config.Keychain = authn.NewMultiKeychain()
 	}
-	if config.DatabaseRepository == "" {
-		config.DatabaseRepository = trivy.DefaultDatabaseRepository
-	}
 	if _, err := os.Stat(filepath.Join(config.Context, "Dockerfile")); err != nil {
 		return nil, fmt.Errorf("local engine: sources of the image: %w", err)
 	}
@@ -73,28 +77,28 @@ func New(_ context.Context, config Config) (*Engine, error) {
 	}
 	config.StateDir = stateDir
 	e := &Engine{
-		config:    config,
-		images:    store{dir: filepath.Join(stateDir, "images"), now: time.Now},
-		databases: databases{dir: filepath.Join(stateDir, "trivy"), repository: config.DatabaseRepository, now: time.Now},
-		scratch:   filepath.Join(stateDir, "tmp"),
+		config:  config,
+		images:  kept.Directories{Dir: filepath.Join(stateDir, "images"), Count: keptImages, Now: time.Now},
+		results: kept.Directories{Dir: filepath.Join(stateDir, "results"), Count: keptResults, Now: time.Now},
 	}
-	for _, dir := range []string{e.images.dir, e.databases.dir, e.scratch} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("local engine: state directory: %w", err)
-		}
+	if e.scratch, err = (kept.Directories{Dir: filepath.Join(stateDir, "tmp"), Now: time.Now}).Stage(); err != nil {
+		return nil, fmt.Errorf("local engine: state directory: %w", err)
 	}
 	return e, nil
 }
 
-// Close ends the build daemon, if it was started, and waits for its end.
+// Layouts are where the engine keeps images, for whoever pulls some.
+func (e *Engine) Layouts() kept.Directories { return e.images }
+
+// Close ends the build daemon, if it was started, waits for its end, and removes what does not outlast the engine.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.daemon == nil {
-		return nil
+	err := os.RemoveAll(e.scratch)
+	if e.daemon != nil {
+		err = errors.Join(e.daemon.stop(), err)
+		e.daemon = nil
 	}
-	err := e.daemon.stop()
-	e.daemon = nil
 	return err
 }
 
@@ -109,7 +113,7 @@ func (e *Engine) builder(ctx context.Context) (*daemon, error) {
 		_ = e.daemon.stop()
 		e.daemon = nil
 	}
-	if err := e.config.Toolchain.OSPackages(ctx, toolchain.Need{Command: "runc", Package: "runc"}); err != nil {
+	if err := e.needRunc(ctx); err != nil {
 		return nil, err
 	}
 	program, err := e.config.Toolchain.Tool(ctx, "buildkitd")
@@ -124,28 +128,6 @@ func (e *Engine) builder(ctx context.Context) (*daemon, error) {
 	return d, nil
 }
 
-// image is an OCI layout in the engine's store.
-type image struct {
-	engine    *Engine
-	digest    string
-	platforms []string
-}
-
-// Digest implements pipeline.Image.
-func (i *image) Digest() string { return i.digest }
-
-// Platforms implements pipeline.Image.
-func (i *image) Platforms() []string { return slices.Clone(i.platforms) }
-
-// own returns the image and the directory of its layout.
-func (e *Engine) own(img pipeline.Image) (*image, string, error) {
-	i, ok := img.(*image)
-	if !ok || i.engine != e {
-		return nil, "", fmt.Errorf("image %s is not one of this engine's: build it, or pull it, here", img.Digest())
-	}
-	dir, ok := e.images.find(i.digest)
-	if !ok {
-		return nil, "", fmt.Errorf("image %s is no longer in %s: build it, or pull it, again", i.digest, e.images.dir)
-	}
-	return i, dir, nil
+func (e *Engine) needRunc(ctx context.Context) error {
+	return e.config.Toolchain.OSPackages(ctx, toolchain.Need{Command: "runc", Package: "runc"})
 }
