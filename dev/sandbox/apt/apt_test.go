@@ -503,9 +503,16 @@ func TestPackageContents(t *testing.T) {
 	}
 
 	server := extract(t, dir, "7.2.0", "opennebula", "amd64")
-	if got, want := read(filepath.Join(server, "DEBIAN/conffiles")),
-		"/etc/logrotate.d/opennebula\n/etc/logrotate.d/opennebula-hem\n/etc/one/monitord.conf\n/etc/one/oned.conf\n/etc/one/onehem-server.conf\n"; got != want {
-		t.Errorf("conffiles of opennebula: %q, want %q", got, want)
+	conffiles := strings.Split(strings.TrimSpace(read(filepath.Join(server, "DEBIAN/conffiles"))), "\n")
+	for _, want := range []string{"/etc/logrotate.d/opennebula", "/etc/one/monitord.conf", "/etc/one/oned.conf", "/etc/one/tmrc"} {
+		if !slices.Contains(conffiles, want) {
+			t.Errorf("%s is no configuration file of opennebula, which has %q", want, conffiles)
+		}
+	}
+	for _, path := range conffiles {
+		if !strings.HasPrefix(path, "/etc/") {
+			t.Errorf("%s is a configuration file of opennebula", path)
+		}
 	}
 	for path, want := range map[string]fs.FileMode{
 		"usr/lib/one/sh/override": fs.ModeDir | 0o755, "usr/share/one/pre_cleanup": 0o755, "etc/one/oned.conf": 0o644,
@@ -532,19 +539,19 @@ func TestPackageContents(t *testing.T) {
 		t.Errorf("preinst does not make oneadmin with uid and gid 9869:\n%s", got)
 	}
 
-	migrators := func(version string) []string {
-		found, err := filepath.Glob(filepath.Join(extract(t, dir, version, "opennebula-migration", "all"), "usr/lib/one/ruby/onedb/shared/*"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range found {
-			found[i] = filepath.Base(found[i])
-		}
-		return found
-	}
-	for version, want := range map[string][]string{"7.2.0": {"7.0.0_to_7.2.0.rb"}, "7.4.0": {"7.0.0_to_7.2.0.rb", "7.2.0_to_7.4.0.rb"}} {
-		if diff := cmp.Diff(want, migrators(version)); diff != "" {
-			t.Errorf("%s: migrators (-want +got):\n%s", version, diff)
+	for version, want := range map[string]string{"7.2.0": "7.0.0_to_7.2.0.rb", "7.4.0": "7.0.0_to_7.2.0.rb 7.2.0_to_7.4.0.rb"} {
+		files := extract(t, dir, version, "opennebula-migration", "all")
+		for _, tables := range []string{"shared", "local"} {
+			found, err := filepath.Glob(filepath.Join(files, "usr/lib/one/ruby/onedb", tables, "7.*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range found {
+				found[i] = filepath.Base(found[i])
+			}
+			if got := strings.Join(found, " "); got != want {
+				t.Errorf("%s: migrators of %s tables %q, want %q", version, tables, got, want)
+			}
 		}
 	}
 }

@@ -31,7 +31,7 @@ import (
 // contents are the files of the packages by the path that they are installed at, each package in a directory of its name with its
 // maintainer scripts in DEBIAN. A file *.tmpl is a template over the version; one that comes out blank is left out.
 //
-//go:embed all:packages
+//go:embed all:packages tree.txt
 var contents embed.FS
 
 // copyright is in every package, as Debian wants it; for some it is all there is.
@@ -217,16 +217,24 @@ func addContents(set packageSet, d definition, architecture string, info *nfpm.I
 	for _, program := range d.programs {
 		add(files.TypeSymlink, standinPath, program, 0)
 	}
+	if err := addOwnFiles(set, d, info, add); err != nil {
+		return err
+	}
+	return addTree(set, d, architecture, info, add)
+}
+
+// addOwnFiles adds the files of a package that are below packages/, and its maintainer scripts.
+func addOwnFiles(set packageSet, d definition, info *nfpm.Info, add func(kind, source, destination string, mode fs.FileMode)) error {
 	scripts := map[string]*string{"preinst": &info.Scripts.PreInstall, "postinst": &info.Scripts.PostInstall}
-	tree := filepath.Join(set.sources, d.name)
-	if _, err := os.Stat(tree); errors.Is(err, fs.ErrNotExist) {
+	own := filepath.Join(set.sources, d.name)
+	if _, err := os.Stat(own); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return filepath.WalkDir(tree, func(source string, entry fs.DirEntry, err error) error {
+	return filepath.WalkDir(own, func(source string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		destination := strings.TrimPrefix(source, tree)
+		destination := strings.TrimPrefix(source, own)
 		if script, ok := strings.CutPrefix(destination, "/DEBIAN/"); ok {
 			if scripts[script] == nil {
 				return fmt.Errorf("maintainer script %s: only preinst and postinst are known", script)
@@ -238,16 +246,54 @@ func addContents(set packageSet, d definition, architecture string, info *nfpm.I
 		if err != nil {
 			return err
 		}
-		kind, mode := files.TypeFile, fs.FileMode(0o644)
-		if strings.HasPrefix(destination, "/etc/") {
-			kind = files.TypeConfig
-		}
+		mode := fs.FileMode(0o644)
 		if bytes.HasPrefix(content, []byte("#!")) {
 			mode = 0o755
 		}
-		add(kind, source, destination, mode)
+		add(kindOf(destination), source, destination, mode)
 		return nil
 	})
+}
+
+// kindOf tells dpkg which files are somebody's to edit.
+func kindOf(destination string) string {
+	if strings.HasPrefix(destination, "/etc/") {
+		return files.TypeConfig
+	}
+	return files.TypeFile
+}
+
+// addTree adds what the listing has in a package: what is there already gets its mode, all else is made.
+func addTree(set packageSet, d definition, architecture string, info *nfpm.Info, add func(kind, source, destination string, mode fs.FileMode)) error {
+	nodes, err := tree(d.name, set.semver)
+	if err != nil {
+		return err
+	}
+	own, stubs := map[string]*files.Content{}, map[string]bool{}
+	for _, content := range info.Contents {
+		own[content.Destination] = content
+	}
+	for _, n := range nodes {
+		content := own[n.path]
+		switch {
+		case content != nil && content.Type != files.TypeSymlink:
+			content.FileInfo.Mode = n.mode.Perm()
+		case content != nil:
+		case n.mode.IsDir():
+			add(files.TypeDir, "", n.path, n.mode.Perm())
+		default:
+			stub, content := n.stub()
+			source := filepath.Join(set.sources, d.name+"-"+architecture+"."+stub)
+			if !stubs[source] {
+				if err := os.WriteFile(source, content, 0o644); err != nil {
+					return err
+				}
+				stubs[source] = true
+			}
+			add(kindOf(n.path), source, n.path, n.mode)
+		}
+	}
+	return nil
 }
 
 // readControl returns the control file of a package: the index repeats it as it is.

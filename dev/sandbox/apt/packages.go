@@ -3,7 +3,7 @@ package apt
 import "github.com/Masterminds/semver/v3"
 
 // maintainer is in the control file of every package.
-const maintainer = "OpenNebula stand-in <packages@example.org>"
+const maintainer = "OpenNebula Team <contact@opennebula.io>"
 
 // standinPath is where the stand-in program is installed; the commands are links to it.
 const standinPath = "/usr/lib/one/standin"
@@ -11,7 +11,8 @@ const standinPath = "/usr/lib/one/standin"
 // anyArchitecture marks a package that is built for each architecture; the others are built once, for all.
 const anyArchitecture = "any"
 
-// definition is one of OpenNebula's packages. Its files and maintainer scripts are below packages/<name>.
+// definition is one of OpenNebula's packages. Its files are those of the listing, with the content of those below packages/<name>, where its maintainer
+// scripts are too.
 type definition struct {
 	name, architecture string
 	// since is the first version that has it; empty means all.
@@ -20,7 +21,7 @@ type definition struct {
 	// depends are packages of the same version. Nothing outside of the repository is needed but what every Debian system has, so
 	// that an image can be built without any other repository.
 	depends []string
-	// directories are those that nothing is in yet.
+	// directories are those that nothing is in yet, and that the listing does not have.
 	directories []string
 	// commands are the programs in /usr/bin that the stand-in answers for, programs those elsewhere, by their paths.
 	commands, programs []string
@@ -33,8 +34,8 @@ type definition struct {
 func definitions() []definition {
 	return []definition{
 		{name: "opennebula", architecture: anyArchitecture, description: "controller (stand-in)",
-			depends:     []string{"opennebula-common", "opennebula-libs", "opennebula-rubygems", "opennebula-tools"},
-			directories: []string{"/usr/lib/one/sh/override"}, commands: []string{"oned", "onedb", "oneshowback"}},
+			depends:  []string{"opennebula-common", "opennebula-libs", "opennebula-rubygems", "opennebula-tools"},
+			commands: []string{"oned", "onedb"}},
 		{name: "opennebula-common", architecture: "all", description: "user and directories (stand-in)",
 			directories: []string{"/etc/one", "/var/lib/one", "/var/log/one"}},
 		{name: "opennebula-common-onecfg", architecture: "all", description: "configuration tools (stand-in)",
@@ -60,7 +61,7 @@ func definitions() []definition {
 		{name: "opennebula-rubygems", architecture: anyArchitecture, description: "what the programs run on (stand-in)", standin: true,
 			commands: []string{"ruby"}},
 		{name: "opennebula-tools", architecture: "all", description: "command line tools (stand-in)",
-			depends: []string{"opennebula-common", "opennebula-libs"}, commands: []string{"onehook", "oneuser"}},
+			depends: []string{"opennebula-common", "opennebula-libs"}, commands: []string{"onehook", "oneshowback", "oneuser"}},
 		{name: "python3-pyone", architecture: "all", description: "Python bindings (stand-in)"},
 	}
 }
