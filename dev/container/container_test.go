@@ -239,7 +239,7 @@ func upgrade(t *testing.T, c *container, volume, version string) {
 	if got := read(t, filepath.Join(volume, "remotes/VERSION")); got != version+"\n" {
 		t.Errorf("drivers of %q with OpenNebula %s", got, version)
 	}
-	if out := c.mustExec(asOneadmin, "onedb", "version", "-v"); !strings.Contains(out, "Required version: "+version) {
+	if out := c.mustExec(asOneadmin, "onedb", "version", "-v"); !strings.Contains(out, "Required version:        "+version) {
 		t.Errorf("onedb version prints %q", out)
 	}
 	backups, err := filepath.Glob(filepath.Join(volume, "backups/database/*.backup"))

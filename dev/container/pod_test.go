@@ -125,7 +125,7 @@ func testPod(t *testing.T, built *images) {
 	}
 	p.startAll(t, built.get(t, newest))
 	p.wantReady(t)
-	if out := p.running["oned"].mustExec(asOneadmin, "onedb", "version", "-v"); !strings.Contains(out, "Required version: "+newest) {
+	if out := p.running["oned"].mustExec(asOneadmin, "onedb", "version", "-v"); !strings.Contains(out, "Required version:        "+newest) {
 		t.Errorf("onedb version prints %q", out)
 	}
 }

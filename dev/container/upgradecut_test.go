@@ -125,7 +125,7 @@ func (i *installation) cutOff(t *testing.T, version string, call int) bool {
 // check compares what there is after an upgrade with what there was before.
 func (i *installation) check(t *testing.T, c *container, version string, before map[string]string) {
 	t.Helper()
-	if out := c.mustExec(asOneadmin, "onedb", "version", "-v"); !strings.Contains(out, "Database version: "+version) {
+	if out := c.mustExec(asOneadmin, "onedb", "version", "-v"); !strings.Contains(out, "Shared tables version:   "+version) {
 		t.Errorf("onedb version prints %q, want %s", out, version)
 	}
 	if out := c.mustExec(asOneadmin, "oneuser", "show", "2"); !strings.Contains(out, "kept") {

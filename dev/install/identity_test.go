@@ -63,7 +63,7 @@ func (r *release) create(user string) {
 // wantUser wants the first user that was made, the newer version, and a database that is of it.
 func (r *release) wantUser(after, user string) {
 	r.t.Helper()
-	if got := r.oned("onedb", "version", "-v"); !strings.Contains(got, "Database version: "+newer) {
+	if got := r.oned("onedb", "version", "-v"); !strings.Contains(got, "Shared tables version:   "+newer) {
 		r.t.Errorf("after %s onedb version prints %q", after, got)
 	}
 	if got := r.oned("oneuser", "show", "2"); !strings.Contains(got, user) {

@@ -144,7 +144,8 @@ func newMember(t *testing.T, id int, times standin.RaftTimes) *member {
 	t.Cleanup(func() {
 		m.kill()
 		if t.Failed() {
-			t.Logf("server %d:\n%s", id, m.said)
+			log, err := os.ReadFile(m.path("/var/log/one/oned.log"))
+			t.Logf("server %d: %s\n%s%v", id, m.said, log, err)
 		}
 	})
 	return m
@@ -551,8 +552,10 @@ func TestClusterAppliesWithoutWrites(t *testing.T) {
 		m.kill()
 	}
 	behind := c.members[2]
-	behind.sql("DELETE FROM user_pool WHERE name = 'last'; " +
-		"UPDATE logdb SET applied = '0', timestamp = 0 WHERE log_index = (SELECT MAX(log_index) FROM logdb)")
+	// The last three records are the user, its quotas and its place in its group.
+	behind.sql("DELETE FROM user_pool WHERE name = 'last'; DELETE FROM user_quotas WHERE user_oid = 2; " +
+		"UPDATE group_pool SET body = REPLACE(body, '<ID>2</ID>', ''); " +
+		"UPDATE logdb SET applied = '0', timestamp = 0 WHERE log_index > (SELECT MAX(log_index) FROM logdb) - 3")
 	c.start()
 	if users := c.converge(); users["last"] == "" {
 		t.Errorf("users %v", users)

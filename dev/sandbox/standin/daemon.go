@@ -3,9 +3,10 @@ package standin
 import (
 	"context"
 	"crypto/subtle"
-	"encoding/xml"
 	"fmt"
-	"net/http"
+	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -20,8 +21,12 @@ const (
 	codeInternal       = 0x2000
 )
 
-// faultNoMethod is the XML-RPC fault of a method that the server does not have.
-const faultNoMethod = -506
+// Faults of XML-RPC: a call that is not one, a method that the server does not have, and a parameter that is missing or of another type.
+const (
+	faultType     = -501
+	faultParse    = -503
+	faultNoMethod = -506
+)
 
 // maxConnections is how many calls oned answers at the same time (MAX_CONN in oned.conf); others wait.
 const maxConnections = 15
@@ -36,6 +41,7 @@ type daemon struct {
 	// allocating keeps two calls from taking the same id.
 	allocating sync.Mutex
 	hooks      *hookDriver
+	log        *onedLogger
 	// hookRecords is how many records of its executions a hook keeps.
 	hookRecords int
 }
@@ -48,21 +54,6 @@ type rpcError struct {
 }
 
 func failure(code int, message string) *rpcError { return &rpcError{code, message, -1} }
-
-func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
-		http.Error(w, "XML-RPC takes POST", http.StatusMethodNotAllowed)
-		return
-	}
-	var request methodCall
-	if err := readMessage(r.Body, &request); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
-	// A client that is gone before its answer is no concern of the server.
-	_ = writeMessage(w, d.answer(r.Context(), request))
-}
 
 // method is what a call does. Any server answers one that is anyone's, the leader the others.
 type method struct {
@@ -81,6 +72,7 @@ func (d *daemon) methods() map[string]method {
 		"one.user.allocate":    {d.userAllocate, false},
 		"one.user.info":        {d.userInfo, true},
 		"one.user.passwd":      {d.userPasswd, false},
+		"one.userpool.info":    {d.userPoolInfo, true},
 		"one.zone.addserver":   {d.zoneAddServer, false},
 		"one.zone.info":        {d.zoneInfo, true},
 		"one.zone.raftstatus":  {d.zoneRaftStatus, true},
@@ -94,14 +86,21 @@ func (d *daemon) answer(ctx context.Context, request methodCall) methodResponse 
 	defer func() { <-d.slots }()
 	method, ok := d.methods()[request.Method]
 	if !ok {
-		return methodResponse{Fault: &fault{Members: []member{
-			{Name: "faultCode", Value: intValue(faultNoMethod)},
-			{Name: "faultString", Value: stringValue(fmt.Sprintf("Method '%s' not defined", request.Method))},
-		}}}
+		return faultResponse(faultNoMethod, fmt.Sprintf("Method '%s' not defined", request.Method))
 	}
+	if len(request.Params) == 0 {
+		return faultResponse(faultType, "Not enough parameters")
+	}
+	// oned tells requests apart by a number that is no more than that.
+	id := rand.IntN(10000)
 	db, caller := d.authenticate(request.Params)
+	uid := "-"
+	if caller != nil {
+		uid = strconv.Itoa(caller.ID)
+	}
+	d.log.logf(levelDebug, "ReM", "Req:%d UID:%s %s invoked", id, uid, request.Method)
 	if caller == nil {
-		return refuse(request.Method, failure(codeAuthentication, "User couldn't be authenticated, aborting."))
+		return d.refuse(id, uid, request.Method, failure(codeAuthentication, "User couldn't be authenticated, aborting call."))
 	}
 	if !method.anyone {
 		endpoint, err := d.raft.route()
@@ -110,7 +109,7 @@ func (d *daemon) answer(ctx context.Context, request methodCall) methodResponse 
 			answer, err = d.raft.forward(ctx, endpoint, request)
 		}
 		if err != nil {
-			return refuse(request.Method, failure(codeInternal, err.Error()))
+			return d.refuse(id, uid, request.Method, failure(codeInternal, err.Error()))
 		}
 		if endpoint != "" {
 			d.publish(request, nil)
@@ -118,9 +117,15 @@ func (d *daemon) answer(ctx context.Context, request methodCall) methodResponse 
 		}
 	}
 	result, err := method.answer(db, caller, request.Params[1:])
-	answer := respond(boolValue(true), result, intValue(0))
-	if err != nil {
-		answer = refuse(request.Method, err)
+	var answer methodResponse
+	switch {
+	case err != nil && err.code == faultType:
+		return faultResponse(faultType, err.message)
+	case err != nil:
+		answer = d.refuse(id, uid, request.Method, err)
+	default:
+		answer = respond(boolValue(true), result, intValue(0))
+		d.log.logf(levelDebug, "ReM", "Req:%d UID:%s %s result SUCCESS, %.20q...", id, uid, request.Method, result.scalar())
 	}
 	d.publish(request, *answer.Params[0].Array)
 	return answer
@@ -129,12 +134,22 @@ func (d *daemon) answer(ctx context.Context, request methodCall) methodResponse 
 // publish tells hook managers of a call.
 func (d *daemon) publish(request methodCall, result []value) {
 	if err := d.hooks.publish(request, result); err != nil {
-		_, _ = fmt.Fprintf(d.host.Stderr, "[HKM] event of %s: %v\n", request.Method, err)
+		d.log.logf(levelError, "HKM", "event of %s: %v", request.Method, err)
 	}
 }
 
-func refuse(method string, err *rpcError) methodResponse {
-	return respond(boolValue(false), stringValue(fmt.Sprintf("[%s] %s", method, err.message)), intValue(err.code), intValue(err.id), longValue(-1))
+// refuse answers that a call fails, and logs that.
+func (d *daemon) refuse(id int, uid, method string, err *rpcError) methodResponse {
+	message := fmt.Sprintf("[%s] %s", method, err.message)
+	d.log.logf(levelError, "ReM", "Req:%d UID:%s %s result FAILURE %s", id, uid, method, message)
+	return respond(boolValue(false), stringValue(message), intValue(err.code), intValue(err.id), longValue(-1))
+}
+
+// faultResponse answers what is no call that oned knows.
+func faultResponse(code int, message string) methodResponse {
+	return methodResponse{Fault: &fault{Members: []member{
+		{Name: "faultCode", Value: intValue(code)}, {Name: "faultString", Value: stringValue(message)},
+	}}}
 }
 
 func respond(values ...value) methodResponse {
@@ -144,16 +159,13 @@ func respond(values ...value) methodResponse {
 // authenticate finds the user of the session, name:password, that every call has as its first parameter. A session without a password
 // is refused before the database is asked. With a database that does not answer there is no such user.
 func (d *daemon) authenticate(params []value) (*database, *user) {
-	if len(params) == 0 {
-		return nil, nil
-	}
 	name, password, ok := strings.Cut(params[0].string(), ":")
 	if !ok {
 		return nil, nil
 	}
 	db, err := d.server.read()
 	if err != nil {
-		_, _ = fmt.Fprintf(d.host.Stderr, "MySQL connection error: %v... Reconnection attempt failed.\n", err)
+		d.log.logf(levelError, "ONE", "MySQL connection error: %v... Reconnection attempt failed.", err)
 		return nil, nil
 	}
 	u := db.userNamed(name)
@@ -167,39 +179,58 @@ func (d *daemon) systemVersion(*database, *user, []value) (value, *rpcError) {
 	return stringValue(d.version), nil
 }
 
+// badParameter is a parameter that is missing or of another type.
+func badParameter(message string) *rpcError { return failure(faultType, message) }
+
+// intParameter is a parameter that is to be an integer. The session counts as none.
+func intParameter(params []value, i int) (int, *rpcError) {
+	if i >= len(params) {
+		return 0, badParameter("Not enough parameters")
+	}
+	n, err := params[i].int()
+	if err != nil {
+		return 0, badParameter("Parameter that is supposed to be integer is not")
+	}
+	return n, nil
+}
+
+// stringParameter is a parameter that is to be a string.
+func stringParameter(params []value, i int) (string, *rpcError) {
+	if i >= len(params) {
+		return "", badParameter("Not enough parameters")
+	}
+	if _, err := params[i].long(); err == nil {
+		return "", badParameter("Parameter that is supposed to be a string is not")
+	}
+	return params[i].string(), nil
+}
+
 // target is the user that a call is about: its first parameter after the session. -1 is the caller.
 func target(db *database, caller *user, params []value) (*user, *rpcError) {
-	if len(params) == 0 {
-		return nil, failure(codeAPI, "The id of a user is missing.")
-	}
-	id, err := params[0].int()
-	if err != nil {
-		return nil, failure(codeAPI, err.Error())
+	id, failed := intParameter(params, 0)
+	if failed != nil {
+		return nil, failed
 	}
 	if id == -1 {
 		return caller, nil
 	}
 	u := db.user(id)
 	if u == nil {
-		return nil, failure(codeNoExists, fmt.Sprintf("Error getting user [%d].", id))
+		return nil, &rpcError{codeNoExists, fmt.Sprintf("Error getting user [%d].", id), id}
 	}
-	if caller.ID != 0 && caller != u {
+	if caller.ID != 0 && caller.ID != u.ID {
 		return nil, failure(codeAuthorization, fmt.Sprintf("User [%d] : Not authorized to perform MANAGE USER [%d].", caller.ID, id))
 	}
 	return u, nil
 }
 
-// userDocument is the XML document that describes a user, with its elements in OpenNebula's order.
-type userDocument struct {
-	XMLName  xml.Name `xml:"USER"`
-	ID       int      `xml:"ID"`
-	GID      int      `xml:"GID"`
-	Groups   []int    `xml:"GROUPS>ID"`
-	GName    string   `xml:"GNAME"`
-	Name     string   `xml:"NAME"`
-	Password string   `xml:"PASSWORD"`
-	Driver   string   `xml:"AUTH_DRIVER"`
-	Enabled  int      `xml:"ENABLED"`
+// defaultQuotas are those of users that have none, which every answer about users tells.
+func (d *daemon) defaultQuotas() (string, *rpcError) {
+	quotas, err := d.server.run("SELECT body FROM system_attributes WHERE name = 'DEFAULT_USER_QUOTAS';")
+	if err != nil {
+		return "", failure(codeInternal, err.Error())
+	}
+	return quotas, nil
 }
 
 func (d *daemon) userInfo(db *database, caller *user, params []value) (value, *rpcError) {
@@ -207,22 +238,53 @@ func (d *daemon) userInfo(db *database, caller *user, params []value) (value, *r
 	if failed != nil {
 		return value{}, failed
 	}
-	document, err := u.document()
-	if err != nil {
-		return value{}, failure(codeInternal, err.Error())
+	quotas, failed := d.defaultQuotas()
+	if failed != nil {
+		return value{}, failed
 	}
-	return stringValue(document), nil
+	return stringValue(u.document(noQuota + quotas)), nil
+}
+
+// userPoolInfo answers with all users, the newest first.
+func (d *daemon) userPoolInfo(db *database, caller *user, _ []value) (value, *rpcError) {
+	if caller.ID != 0 {
+		return value{}, failure(codeAuthorization, fmt.Sprintf("User [%d] : Not authorized to perform USE USER [-1].", caller.ID))
+	}
+	quotas, failed := d.defaultQuotas()
+	if failed != nil {
+		return value{}, failed
+	}
+	var pool strings.Builder
+	for _, u := range slices.Backward(db.Users) {
+		fmt.Fprintf(&pool, "%s<QUOTAS><ID>%d</ID>%s</QUOTAS>", u.document(""), u.ID, noQuota)
+	}
+	return stringValue("<USER_POOL>" + pool.String() + quotas + "</USER_POOL>"), nil
 }
 
 // userAllocate makes a user of a name, a password and an authentication driver, and answers with its id when the database has it.
 func (d *daemon) userAllocate(_ *database, caller *user, params []value) (value, *rpcError) {
 	if caller.ID != 0 {
-		return value{}, failure(codeAuthorization, "Not authorized to perform CREATE USER.")
+		return value{}, failure(codeAuthorization, fmt.Sprintf("User [%d] : Not authorized to perform CREATE USER.", caller.ID))
 	}
-	if len(params) < 3 || params[0].string() == "" || params[1].string() == "" {
-		return value{}, failure(codeAPI, "A name, a password and an authentication driver are needed.")
+	made := user{GID: usersGroup, GName: "users", Enabled: 1}
+	for i, field := range []*string{&made.Name, &made.Password, &made.Driver} {
+		var failed *rpcError
+		if *field, failed = stringParameter(params, i); failed != nil {
+			return value{}, failed
+		}
 	}
-	made := user{Name: params[0].string(), Password: params[1].string(), Driver: params[2].string()}
+	if made.Driver == "" {
+		made.Driver = coreDriver
+	}
+	refused := func(text string) (value, *rpcError) {
+		return value{}, failure(codeInternal, text)
+	}
+	if made.Password == "" {
+		return refused("Invalid password, it cannot be empty.")
+	}
+	if made.Name == "" {
+		return refused("Invalid NAME, it cannot be empty.")
+	}
 	d.allocating.Lock()
 	defer d.allocating.Unlock()
 	db, err := d.server.read()
@@ -230,34 +292,36 @@ func (d *daemon) userAllocate(_ *database, caller *user, params []value) (value,
 		return value{}, failure(codeInternal, err.Error())
 	}
 	if has := db.userNamed(made.Name); has != nil {
-		return value{}, failure(codeInternal, fmt.Sprintf("NAME is already taken by USER %d.", has.ID))
-	}
-	if made.Driver == "" {
-		made.Driver = coreDriver
+		return refused(fmt.Sprintf("NAME is already taken by USER %d.", has.ID))
 	}
 	if made.Driver == coreDriver {
 		made.Password = hash(made.Password)
 	}
-	made.ID = db.Users[len(db.Users)-1].ID + 1
-	return d.save(made, fmt.Sprintf("REPLACE INTO pool_control VALUES ('user_pool', %d);", made.ID))
-}
-
-// save answers with the id of a user when the database has it, and the statements before it.
-func (d *daemon) save(u user, before ...string) (value, *rpcError) {
-	statement, err := u.statement()
+	if made.ID, err = d.nextID("user_pool"); err != nil {
+		return value{}, failure(codeInternal, err.Error())
+	}
+	if made.Template, err = tokenPassword(); err != nil {
+		return value{}, failure(codeInternal, err.Error())
+	}
+	statements, err := d.server.insertUser(made)
 	if err == nil {
-		err = d.exec(append(before, statement)...)
+		err = d.exec(statements...)
 	}
 	if err != nil {
 		return value{}, failure(codeInternal, err.Error())
 	}
-	return intValue(u.ID), nil
+	return intValue(made.ID), nil
+}
+
+// nextID is an id that nothing in a pool has had.
+func (d *daemon) nextID(pool string) (int, error) {
+	return d.number("SELECT COALESCE(MAX(last_oid), -1) + 1 FROM pool_control WHERE tablename = " + text(pool) + ";")
 }
 
 // exec changes the database, and those of the other servers.
 func (d *daemon) exec(statements ...string) error {
 	if d.raft.id == alone {
-		_, err := d.server.run("BEGIN;" + strings.Join(statements, "") + "COMMIT;")
+		_, err := d.server.run(script(statements...))
 		return err
 	}
 	for _, statement := range statements {
@@ -273,14 +337,19 @@ func (d *daemon) userPasswd(db *database, caller *user, params []value) (value, 
 	if failed != nil {
 		return value{}, failed
 	}
-	if len(params) < 2 || params[1].string() == "" {
-		return value{}, failure(codeAPI, "The password cannot be empty.")
-	}
 	changed := *u
-	changed.Password = params[1].string()
+	if changed.Password, failed = stringParameter(params, 1); failed != nil {
+		return value{}, failed
+	}
+	if changed.Password == "" {
+		return value{}, failure(codeInternal, "Invalid password, it cannot be empty")
+	}
 	if u.Driver == coreDriver {
 		// Users of the other drivers send a hash already.
 		changed.Password = hash(changed.Password)
 	}
-	return d.save(changed)
+	if err := d.exec(changed.statement()); err != nil {
+		return value{}, failure(codeInternal, err.Error())
+	}
+	return intValue(u.ID), nil
 }

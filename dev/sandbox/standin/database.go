@@ -9,22 +9,27 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/Masterminds/semver/v3"
 )
 
-// database is what the stand-in knows of OpenNebula's SQLite database.
+// database is what the stand-in knows of OpenNebula's database.
 type database struct {
-	// Schema is the version of the schema, such as 7.2.0.
-	Schema string
-	Users  []user
+	// Schema is the version of the shared tables, Local that of those that each zone has for itself, such as 7.2.0.
+	Schema, Local string
+	Users         []user
 }
 
 // user is one row of the user pool.
 type user struct {
-	ID     int
-	Name   string
-	Driver string
+	ID, GID     int
+	GName, Name string
+	Driver      string
 	// Password is the SHA-256 of the password in hexadecimal.
 	Password string
+	Enabled  int
+	// Template are the user's attributes, in XML.
+	Template string
 }
 
 // errNoSchema says that there is no database, or one without tables.
@@ -40,8 +45,10 @@ func (h Host) loadDatabase() (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(tables, "db_versioning") || !slices.Contains(tables, "user_pool") {
-		return nil, errNoSchema
+	for _, needed := range []string{"db_versioning", "local_db_versioning", "user_pool"} {
+		if !slices.Contains(tables, needed) {
+			return nil, errNoSchema
+		}
 	}
 	return server.read()
 }
@@ -52,79 +59,102 @@ func (s server) read() (*database, error) {
 		return nil, errNoSchema
 	}
 	out, err := s.run("SELECT COALESCE((SELECT version FROM db_versioning ORDER BY oid DESC LIMIT 1), '');" +
-		"SELECT body FROM user_pool ORDER BY oid;")
+		"SELECT COALESCE((SELECT version FROM local_db_versioning ORDER BY oid DESC LIMIT 1), '');" +
+		"SELECT REPLACE(body, CHAR(10), ' ') FROM user_pool ORDER BY oid;")
 	if err != nil {
 		return nil, err
 	}
-	version, bodies, _ := strings.Cut(out, "\n")
-	db := &database{Schema: version}
-	for body := range strings.Lines(bodies) {
-		var u userDocument
-		if err := xml.Unmarshal([]byte(body), &u); err != nil {
-			return nil, fmt.Errorf("open the database %s: a user: %w", databaseFile, err)
+	db := &database{}
+	for i, line := range slices.Collect(strings.Lines(out)) {
+		line = strings.TrimSuffix(line, "\n")
+		switch i {
+		case 0:
+			db.Schema = line
+		case 1:
+			db.Local = line
+		default:
+			var u userDocument
+			if err := xml.Unmarshal([]byte(line), &u); err != nil {
+				return nil, fmt.Errorf("open the database %s: a user: %w", databaseFile, err)
+			}
+			db.Users = append(db.Users, user{
+				ID: u.ID, GID: u.GID, GName: u.GName, Name: u.Name, Driver: u.Driver, Password: u.Password, Enabled: u.Enabled, Template: u.Template.Inner,
+			})
 		}
-		db.Users = append(db.Users, user{ID: u.ID, Name: u.Name, Driver: u.Driver, Password: u.Password})
 	}
 	return db, nil
 }
 
-// createTables are oned's own, as far as the stand-in has use for them. Like oned it does not ask whether the first ones exist.
-const createTables = `
-CREATE TABLE pool_control (tablename VARCHAR(32) PRIMARY KEY, last_oid BIGINT UNSIGNED);
-CREATE TABLE db_versioning (oid INTEGER PRIMARY KEY, version VARCHAR(256), timestamp INTEGER, comment VARCHAR(256));
-CREATE TABLE IF NOT EXISTS host_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT);
-CREATE TABLE IF NOT EXISTS system_attributes (name VARCHAR(128) PRIMARY KEY, body MEDIUMTEXT);
-CREATE TABLE IF NOT EXISTS logdb (log_index BIGINT UNSIGNED PRIMARY KEY, term INTEGER, sqlcmd MEDIUMTEXT, timestamp INTEGER,
-	fed_index BIGINT UNSIGNED, applied BOOLEAN);
-CREATE INDEX fed_index_idx ON logdb (fed_index);
-CREATE INDEX applied_idx ON logdb (applied);
-CREATE TABLE IF NOT EXISTS zone_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT, uid INTEGER, gid INTEGER,
-	owner_u INTEGER, group_u INTEGER, other_u INTEGER, UNIQUE(name));
-CREATE TABLE IF NOT EXISTS hook_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT, uid INTEGER, gid INTEGER,
-	owner_u INTEGER, group_u INTEGER, other_u INTEGER, type INTEGER);
-CREATE TABLE IF NOT EXISTS hook_log (hkid INTEGER, exeid INTEGER, timestamp INTEGER, rc INTEGER, body MEDIUMTEXT,
-	PRIMARY KEY(hkid, exeid));
-` + createUsers
-
-const createUsers = `
-CREATE TABLE IF NOT EXISTS user_pool (oid INTEGER PRIMARY KEY, name VARCHAR(128), body MEDIUMTEXT, uid INTEGER, gid INTEGER,
-	owner_u INTEGER, group_u INTEGER, other_u INTEGER, UNIQUE(name));
-`
-
-// createDatabase makes the tables of a schema, without users.
-func (h Host) createDatabase(schema string) (*database, error) {
-	err := h.sql("BEGIN;" + createTables + "INSERT INTO db_versioning VALUES (0, " + text(schema) + ", 0, 'daemon bootstrap'); COMMIT;")
-	return &database{Schema: schema}, err
+// createDatabase makes the tables of a release's schema, without users. oned makes them one after the other, so a start that is cut off leaves
+// some of them; those that say the schema is there come last.
+func (h Host) createDatabase(release *semver.Version) (*database, error) {
+	server, err := h.openServer()
+	if err != nil {
+		return nil, err
+	}
+	schema, seconds := schemaOf(release).String(), h.Now().Unix()
+	comment := text(fmt.Sprintf("OpenNebula %s () daemon bootstrap", release))
+	attribute := func(name string) string {
+		return fmt.Sprintf("INSERT INTO system_attributes VALUES (%s, %s)", text(name), text("<"+name+">"+noQuota+"</"+name+">"))
+	}
+	version := fmt.Sprintf("0, %s, %d, %s", text(schema), seconds, comment)
+	for _, step := range [][]string{
+		logTable(),
+		append(create(localTables(release)), vmIndex),
+		append(systemTables(), "INSERT INTO local_db_versioning VALUES ("+version+", 0)", attribute("DEFAULT_USER_QUOTAS"), attribute("DEFAULT_GROUP_QUOTAS")),
+		append(sharedTables(), "INSERT INTO db_versioning VALUES ("+version+")"),
+	} {
+		if _, err := server.run(script(step...)); err != nil {
+			return nil, err
+		}
+	}
+	return &database{Schema: schema, Local: schema}, nil
 }
 
-// saveDatabase brings the database to what is given, in one transaction: a process that is killed leaves the old state or the new one.
-func (h Host) saveDatabase(db *database) error {
-	var script strings.Builder
-	script.WriteString("BEGIN;\nUPDATE db_versioning SET version = " + text(db.Schema) + ";\n")
-	for _, u := range db.Users {
-		statement, err := u.statement()
-		if err != nil {
-			return err
-		}
-		script.WriteString(statement + "\n")
-		script.WriteString("REPLACE INTO pool_control SELECT 'user_pool', MAX(oid) FROM user_pool;\n")
+// lastID notes the newest id of a pool. Ids are never given twice.
+func lastID(pool string, id int) string {
+	return fmt.Sprintf("REPLACE INTO pool_control VALUES (%s, %d)", text(pool), id)
+}
+
+// insertUser are the statements for a new user: the user, its quotas, and its place in its group. Each may be run twice.
+func (s server) insertUser(u user) ([]string, error) {
+	group, err := s.run(fmt.Sprintf("SELECT body FROM group_pool WHERE oid = %d;", u.GID))
+	if err != nil {
+		return nil, err
 	}
-	script.WriteString("COMMIT;")
-	return h.sql(script.String())
+	group = strings.Replace(group, "</USERS>", fmt.Sprintf("<ID>%d</ID></USERS>", u.ID), 1)
+	return []string{
+		lastID("user_pool", u.ID), u.statement(),
+		fmt.Sprintf("REPLACE INTO user_quotas VALUES (%d, '<QUOTAS><ID>%[1]d</ID>%s</QUOTAS>')", u.ID, noQuota),
+		fmt.Sprintf("UPDATE group_pool SET body = %s WHERE oid = %d", text(group), u.GID),
+	}, nil
 }
 
 // statement writes the user into the database.
-func (u user) statement() (string, error) {
-	body, err := u.document()
-	return fmt.Sprintf("REPLACE INTO user_pool VALUES (%d, %s, %s, %[1]d, 0, 1, 0, 0);", u.ID, text(u.Name), text(body)), err
+func (u user) statement() string {
+	return fmt.Sprintf("REPLACE INTO user_pool VALUES (%d, %s, %s, %[1]d, %[4]d, 1, 0, 0)", u.ID, text(u.Name), text(u.document("")), u.GID)
 }
 
-// document is the XML document that describes a user, in the database and in answers.
-func (u user) document() (string, error) {
-	document, err := xml.Marshal(userDocument{
-		ID: u.ID, Groups: []int{0}, GName: "oneadmin", Name: u.Name, Password: u.Password, Driver: u.Driver, Enabled: 1,
-	})
-	return string(document), err
+// userDocument is what the stand-in reads of the XML document that describes a user.
+type userDocument struct {
+	XMLName  xml.Name `xml:"USER"`
+	ID       int      `xml:"ID"`
+	GID      int      `xml:"GID"`
+	GName    string   `xml:"GNAME"`
+	Name     string   `xml:"NAME"`
+	Password string   `xml:"PASSWORD"`
+	Driver   string   `xml:"AUTH_DRIVER"`
+	Enabled  int      `xml:"ENABLED"`
+	Template struct {
+		Inner string `xml:",innerxml"`
+	} `xml:"TEMPLATE"`
+}
+
+// document is the XML document that describes a user, in the database and, with quotas, in answers.
+func (u user) document(quotas string) string {
+	return fmt.Sprintf("<USER><ID>%d</ID><GID>%d</GID><GROUPS><ID>%[2]d</ID></GROUPS><GNAME>%s</GNAME><NAME>%s</NAME><PASSWORD>%s</PASSWORD>"+
+		"<AUTH_DRIVER>%s</AUTH_DRIVER><ENABLED>%d</ENABLED><TEMPLATE>%s</TEMPLATE>%s</USER>",
+		u.ID, u.GID, u.GName, u.Name, cdata(u.Password), cdata(u.Driver), u.Enabled, u.Template, quotas)
 }
 
 // sql runs statements with the database's own client, which the real tools use as well.

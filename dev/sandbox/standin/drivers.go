@@ -3,10 +3,16 @@ package standin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
 )
 
 const (
@@ -15,8 +21,17 @@ const (
 	hookEvents, hookReplies = "127.0.0.1:2101", "127.0.0.1:2102"
 )
 
-// startDrivers opens the ports of those drivers of oned that listen. Without its hook driver oned ends; without onemonitord it goes on.
-func (h Host) startDrivers(ctx context.Context, hooks *hookDriver) (stop func(), err error) {
+// errDriver is what oned says of a driver that ends before it is ready.
+var errDriver = errors.New("Driver initialization failed, expected INIT SUCCESS message")
+
+// madLocation is where oned's drivers are.
+const madLocation = "/usr/lib/one/mads"
+
+// startDrivers starts oned's drivers, as far as they are more than a name. oned ends without any of them.
+func (h Host) startDrivers(ctx context.Context, config map[string]string, hooks *hookDriver, log *onedLogger) (stop func(), err error) {
+	if err := h.loadDrivers(config, log); err != nil {
+		return nil, err
+	}
 	var opened []func()
 	stop = func() {
 		for _, end := range opened {
@@ -30,17 +45,82 @@ func (h Host) startDrivers(ctx context.Context, hooks *hookDriver) (stop func(),
 		listener, err := h.Listen(ctx, "tcp", socket.address)
 		if err != nil {
 			stop()
-			return nil, fmt.Errorf("ERROR: Failed to bind socket to tcp://%s: %w; hook driver: no INIT SUCCESS", socket.address, err)
+			log.logf(levelError, "DrM", "Unable to start driver '': %v", errDriver)
+			log.logf(levelError, "HKM", "%v", errDriver)
+			return nil, errLogged
 		}
 		opened = append(opened, accept(listener, socket.handle))
 	}
+	if err := h.scheduler(config); err != nil {
+		stop()
+		log.logf(levelError, "DrM", "Unable to start driver 'sched': %v", err)
+		log.logf(levelError, "SCM", "%v", err)
+		return nil, errLogged
+	}
 	monitor, err := h.monitoring(ctx)
 	if err != nil {
-		_, _ = fmt.Fprintf(h.Stderr, "Error starting monitor drivers: %v\n", err)
-		return stop, nil
+		stop()
+		log.logf(levelError, "InM", "Error starting Information Manager: %v", errDriver)
+		return nil, errLogged
 	}
 	opened = append(opened, monitor)
 	return stop, nil
+}
+
+// loadDrivers looks for the programs of the drivers that the configuration names.
+func (h Host) loadDrivers(config map[string]string, log *onedLogger) error {
+	for _, name := range slices.Sorted(maps.Keys(config)) {
+		driver, ok := strings.CutSuffix(name, ".EXECUTABLE")
+		if !ok || !strings.HasSuffix(driver, "_MAD") {
+			continue
+		}
+		program := config[name]
+		if !path.IsAbs(program) {
+			program = path.Join(madLocation, program)
+		}
+		if _, err := os.Stat(h.path(program)); err != nil {
+			log.logf(levelError, "DrM", "File not exists: %s", program)
+			return errors.New("Could not load driver")
+		}
+	}
+	return nil
+}
+
+// scheduler is the scheduler's driver: it ends when what places virtual machines, and what moves them, is not among the drivers on the volume.
+func (h Host) scheduler(config map[string]string) error {
+	parts := map[string]string{"-p": "rank", "-o": "one_drs"}
+	arguments := strings.Fields(config["SCHED_MAD.ARGUMENTS"])
+	for i, option := range arguments[:max(0, len(arguments)-1)] {
+		if _, known := parts[option]; known {
+			parts[option] = arguments[i+1]
+		}
+	}
+	for _, part := range parts {
+		if info, err := os.Stat(h.path(filepath.Join(remotesDir, "scheduler", part))); err != nil || !info.IsDir() {
+			return errDriver
+		}
+	}
+	return nil
+}
+
+// remotesDir is where the drivers are that hypervisors get a copy of.
+const remotesDir = "/var/lib/one/remotes"
+
+// MissingProbes returns the directories that the monitoring probes of a hypervisor list, and that are not among the drivers below root.
+// Some are empty in OpenNebula's packages. The probes end without one of them, and the host goes to the state ERROR.
+func MissingProbes(root, hypervisor string) (missing []string) {
+	directories := []string{"host/beacon", "host/monitor", "host/system", "vm/monitor", "vm/snapshot", "vm/status"}
+	if release, err := (Host{Root: root}).version(); err != nil || !release.LessThan(semver.New(7, 2, 0, "", "")) {
+		directories = append(directories, "vm/execution")
+	}
+	probes := filepath.Join(remotesDir, "im", hypervisor+"-probes.d")
+	for _, directory := range directories {
+		directory = filepath.Join(probes, directory)
+		if info, err := os.Stat(filepath.Join(root, directory)); err != nil || !info.IsDir() {
+			missing = append(missing, directory)
+		}
+	}
+	return missing
 }
 
 // monitoring opens the ports that hypervisors send monitoring data to.

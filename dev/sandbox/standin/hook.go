@@ -94,7 +94,7 @@ func (d *daemon) createHook(made hookDocument) (int, error) {
 	if taken != "" {
 		return 0, fmt.Errorf("NAME is already taken by Hook %s.", taken)
 	}
-	if made.ID, err = d.number("SELECT COALESCE(MAX(last_oid), -1) + 1 FROM pool_control WHERE tablename = 'hook_pool';"); err != nil {
+	if made.ID, err = d.nextID("hook_pool"); err != nil {
 		return 0, err
 	}
 	body, err := xml.Marshal(made)
@@ -102,8 +102,8 @@ func (d *daemon) createHook(made hookDocument) (int, error) {
 		return 0, err
 	}
 	return made.ID, d.exec(
-		fmt.Sprintf("REPLACE INTO pool_control VALUES ('hook_pool', %d);", made.ID),
-		fmt.Sprintf("INSERT INTO hook_pool VALUES (%d, %s, %s, 0, 0, 1, 0, 0, %d);", made.ID, text(made.Name), text(string(body)), hookTypeAPI),
+		lastID("hook_pool", made.ID),
+		fmt.Sprintf("INSERT INTO hook_pool VALUES (%d, %s, %s, 0, 0, 1, 0, 0, %d)", made.ID, text(made.Name), text(string(body)), hookTypeAPI),
 	)
 }
 
@@ -173,7 +173,7 @@ func (d *daemon) hookDelete(_ *database, caller *user, params []value) (value, *
 		return value{}, failed
 	}
 	if err := d.exec(
-		fmt.Sprintf("DELETE FROM hook_pool WHERE oid = %d;", id), fmt.Sprintf("DELETE FROM hook_log WHERE hkid = %d;", id),
+		fmt.Sprintf("DELETE FROM hook_pool WHERE oid = %d", id), fmt.Sprintf("DELETE FROM hook_log WHERE hkid = %d", id),
 	); err != nil {
 		return value{}, failure(codeInternal, err.Error())
 	}
@@ -191,9 +191,9 @@ func (d *daemon) recordExecution(id, code int, result string) error {
 	seconds := d.host.Now().Unix()
 	body := fmt.Sprintf("<HOOK_EXECUTION_RECORD><HOOK_ID>%d</HOOK_ID><EXECUTION_ID>%d</EXECUTION_ID><TIMESTAMP>%d</TIMESTAMP>%s</HOOK_EXECUTION_RECORD>",
 		id, execution, seconds, result)
-	statements := []string{fmt.Sprintf("INSERT INTO hook_log VALUES (%d, %d, %d, %d, %s);", id, execution, seconds, code, text(body))}
+	statements := []string{fmt.Sprintf("INSERT INTO hook_log VALUES (%d, %d, %d, %d, %s)", id, execution, seconds, code, text(body))}
 	if execution >= d.hookRecords {
-		statements = append(statements, fmt.Sprintf("DELETE FROM hook_log WHERE hkid = %d AND exeid <= %d;", id, execution-d.hookRecords))
+		statements = append(statements, fmt.Sprintf("DELETE FROM hook_log WHERE hkid = %d AND exeid <= %d", id, execution-d.hookRecords))
 	}
 	return d.exec(statements...)
 }

@@ -16,7 +16,7 @@ import (
 // text, on the same ports: a subscriber gets all events, after a line that says it is subscribed, and looks itself for those it is for.
 type hookDriver struct {
 	record func(hook, code int, result string) error
-	errors io.Writer
+	log    *onedLogger
 
 	mu          sync.Mutex
 	subscribers map[chan string]struct{}
@@ -127,7 +127,7 @@ func (d *hookDriver) receive(connection net.Conn) {
 			return
 		}
 		if err := d.take(strings.TrimSuffix(line, "\n")); err != nil {
-			_, _ = fmt.Fprintf(d.errors, "[HKM] Hook execution %.80q: %v\n", line, err)
+			d.log.logf(levelError, "HKM", "Hook execution %.80q: %v", line, err)
 		}
 	}
 }

@@ -60,12 +60,30 @@ func (h Host) oneuserShow(ctx context.Context, args []string) error {
 	if err := xml.Unmarshal([]byte(document), &u); err != nil {
 		return fmt.Errorf("oneuser show: read oned's answer: %w", err)
 	}
-	h.printf("USER %d INFORMATION\n", u.ID)
+	title := func(text string) { h.printf("%-80s\n", text) }
+	title(fmt.Sprintf("USER %d INFORMATION", u.ID))
+	enabled := map[int]string{0: "No", 1: "Yes"}[u.Enabled]
 	for _, row := range [][2]string{
-		{"ID", strconv.Itoa(u.ID)}, {"NAME", u.Name}, {"GROUP", u.GName}, {"PASSWORD", u.Password}, {"AUTH_DRIVER", u.Driver},
+		{"ID", strconv.Itoa(u.ID)}, {"NAME", u.Name}, {"GROUP", u.GName}, {"PASSWORD", u.Password}, {"AUTH_DRIVER", u.Driver}, {"ENABLED", enabled},
 	} {
-		h.printf("%-15s : %s\n", row[0], row[1])
+		h.printf("%-15s : %-20s\n", row[0], row[1])
 	}
+	h.printf("\n")
+	title("TOKENS")
+	h.printf("\n")
+	title("USER TEMPLATE")
+	var template attributes
+	if err := xml.Unmarshal([]byte("<TEMPLATE>"+u.Template.Inner+"</TEMPLATE>"), &template); err != nil {
+		return fmt.Errorf("oneuser show: read oned's answer: %w", err)
+	}
+	for _, pair := range template.List {
+		h.printf("%s=%q\n", pair.XMLName.Local, pair.Value)
+	}
+	for _, usage := range []string{"VMS USAGE & QUOTAS", "VMS USAGE & QUOTAS - RUNNING", "DATASTORE USAGE & QUOTAS", "NETWORK USAGE & QUOTAS", "IMAGE USAGE & QUOTAS"} {
+		h.printf("\n")
+		title(usage)
+	}
+	h.printf("\n")
 	return nil
 }
 

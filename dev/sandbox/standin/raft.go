@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -35,8 +34,7 @@ type raft struct {
 	session func() (string, error)
 	client  *http.Client
 
-	output sync.Mutex
-	writer io.Writer
+	output *onedLogger
 
 	// incoming keeps a vote and a record from passing each other, saving the newest state from being overwritten by an older one.
 	incoming, saving sync.Mutex
@@ -57,9 +55,9 @@ type raft struct {
 }
 
 // newRaft reads what the server remembers.
-func newRaft(s raftSettings, times RaftTimes, log *logDB, session func() (string, error), output io.Writer) (*raft, error) {
+func newRaft(s raftSettings, times RaftTimes, log *logDB, session func() (string, error), output *onedLogger) (*raft, error) {
 	r := &raft{
-		id: s.serverID, settings: s, times: times, log: log, session: session, writer: output, leaderID: alone,
+		id: s.serverID, settings: s, times: times, log: log, session: session, output: output, leaderID: alone,
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxConnections}},
 		heard:  time.Now().Add(times.WarmUp),
 	}
@@ -77,9 +75,7 @@ func newRaft(s raftSettings, times RaftTimes, log *logDB, session func() (string
 }
 
 func (r *raft) logf(format string, args ...any) {
-	r.output.Lock()
-	defer r.output.Unlock()
-	_, _ = fmt.Fprintf(r.writer, "[RCM] "+format+"\n", args...)
+	r.output.logf(levelInfo, "RCM", format, args...)
 }
 
 // run takes part in the zone until ctx is done.

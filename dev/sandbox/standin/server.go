@@ -48,25 +48,37 @@ func (s server) run(statements string) (string, error) {
 	return s.client(strings.NewReader(statements), "mariadb", "--batch", "--raw", "--skip-column-names", s.schema)
 }
 
-// dump writes all that is in a database to a file, restore puts it back.
+// dump writes all that is in a database to a file, as statements that restore runs. Tables that are newer than a dump stay.
 func (s server) dump(path string) error {
-	if s.file != "" {
-		return copyFile(s.file, path)
+	if s.file == "" {
+		_, err := s.client(nil, "mariadb-dump", "--single-transaction", "--no-tablespaces", "--result-file="+path, s.schema)
+		return err
 	}
-	_, err := s.client(nil, "mariadb-dump", "--single-transaction", "--no-tablespaces", "--result-file="+path, s.schema)
-	return err
+	drop, err := s.run("SELECT 'DROP TABLE IF EXISTS \"' || name || '\";' FROM sqlite_master WHERE type = 'table';")
+	if err != nil {
+		return err
+	}
+	content, err := s.run(".dump")
+	if err != nil {
+		return err
+	}
+	return replaceFile(path, []byte(drop+"\n"+content+"\n"))
 }
 
 func (s server) restore(path string) error {
-	if s.file != "" {
-		return copyFile(path, s.file)
-	}
 	backup, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = backup.Close() }()
-	_, err = s.client(backup, "mariadb", s.schema)
+	defer closeQuietly(backup)
+	if s.file == "" {
+		_, err = s.client(backup, "mariadb", s.schema)
+		return err
+	}
+	content, err := io.ReadAll(backup)
+	if err == nil {
+		_, err = s.run(string(content))
+	}
 	return err
 }
 
@@ -87,12 +99,4 @@ func output(cmd *exec.Cmd) (string, error) {
 		return "", fmt.Errorf("Error connecting to DB: %w", err)
 	}
 	return strings.TrimSpace(string(out)), nil
-}
-
-func copyFile(from, to string) error {
-	data, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return replaceFile(to, data)
 }

@@ -27,7 +27,7 @@ const (
 	lockFile      = "/var/lock/one/one"
 	authDir       = "/var/lib/one/.one"
 	databaseFile  = "/var/lib/one/one.db"
-	migratorsDir  = "/usr/lib/one/ruby/onedb/shared"
+	migratorsDir  = "/usr/lib/one/ruby/onedb"
 	defaultXMLRPC = "http://localhost:2633/RPC2"
 )
 
@@ -90,14 +90,10 @@ func (h Host) Run(ctx context.Context, name string, args ...string) int {
 	switch name {
 	case "oned":
 		err = h.oned(ctx, args)
-	case "oneuser":
-		err = h.oneuser(ctx, args)
-	case "onehook":
-		err = h.onehook(ctx, args)
-	case "onedb":
-		err = h.onedb(args)
-	case "oneshowback":
-		err = h.oneshowback(ctx, args)
+	case "oneuser", "onehook", "onedb", "oneshowback":
+		if err = h.loadRuby(); err == nil {
+			err = h.tool(ctx, name, args)
+		}
 	case "ruby", "node":
 		err = h.interpreter(ctx, args)
 	case "guacd":
@@ -112,14 +108,29 @@ func (h Host) Run(ctx context.Context, name string, args ...string) int {
 	if s, ok := errors.AsType[*exitError](err); ok {
 		status = s.status
 	}
-	_, _ = fmt.Fprintln(h.Stderr, err)
+	if message := err.Error(); message != "" {
+		_, _ = fmt.Fprintln(h.Stderr, message)
+	}
 	return status
+}
+
+// tool is one of the command line tools, which are in Ruby.
+func (h Host) tool(ctx context.Context, name string, args []string) error {
+	switch name {
+	case "oneuser":
+		return h.oneuser(ctx, args)
+	case "onehook":
+		return h.onehook(ctx, args)
+	case "onedb":
+		return h.onedb(ctx, args)
+	}
+	return h.oneshowback(ctx, args)
 }
 
 // printf prints to standard output. A reader that has gone away changes nothing about what was done.
 func (h Host) printf(format string, args ...any) { _, _ = fmt.Fprintf(h.Stdout, format, args...) }
 
-// exitError is an error with an exit status of its own.
+// exitError is an error with an exit status of its own. Without a message nothing is printed.
 type exitError struct {
 	status  int
 	message string

@@ -61,7 +61,10 @@ func newMachine(t *testing.T, version string) *machine {
 		},
 		Now: func() time.Time { return time.Date(2026, 4, 3, 2, 1, 0, 0, time.UTC) },
 	}
-	for _, dir := range []string{"var/lock/one", "var/log/one", "usr/lib/one/ruby/onedb/shared"} {
+	for _, dir := range []string{
+		"var/lock/one", "var/log/one", "usr/lib/one/ruby/onedb/shared", "usr/lib/one/ruby/onedb/local",
+		"var/lib/one/remotes/scheduler/rank", "var/lib/one/remotes/scheduler/one_drs",
+	} {
 		if err := os.MkdirAll(filepath.Join(m.host.Root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -69,6 +72,7 @@ func newMachine(t *testing.T, version string) *machine {
 	m.write("/usr/share/one/VERSION", version+"\n")
 	m.write("/etc/one/oned.conf", `DB = [ BACKEND = "sqlite", TIMEOUT = 2500 ]`)
 	m.write("/etc/one/monitord.conf", `NETWORK = [ ADDRESS = "::", PORT = 4124 ]`)
+	m.write("/usr/lib/one/ruby/load_opennebula_paths.rb", "")
 	m.write("/var/lib/one/.one/one_auth", "oneadmin:first secret\n")
 	return m
 }
@@ -119,6 +123,15 @@ func (m *machine) wantFailure(status int, message, name string, args ...string) 
 	got := m.run(name, args...)
 	if got != status || !strings.Contains(m.stderr.String(), message) {
 		m.t.Errorf("%s %q: status %d, says %q; want status %d and %q", name, args, got, m.stderr.String(), status, message)
+	}
+}
+
+// wantEnd runs oned, which must end with a line in its log that says why, and say nothing on its standard error.
+func (m *machine) wantEnd(message string) {
+	m.t.Helper()
+	status := m.run("oned", "-f")
+	if log := m.read("/var/log/one/oned.log"); status != 255 || m.stderr.Len() > 0 || !strings.Contains(log, "[E]: "+message) {
+		m.t.Errorf("oned: status %d, says %q, want status 255 and nothing; its log, which is to have the error %q:\n%s", status, &m.stderr, message, log)
 	}
 }
 
@@ -180,8 +193,10 @@ func (m *machine) sql(statements string) string {
 // schema makes a database of a schema, without users.
 func (m *machine) schema(version string) {
 	m.t.Helper()
-	m.sql("CREATE TABLE db_versioning (oid INTEGER, version TEXT); CREATE TABLE user_pool (oid INTEGER, body TEXT);" +
-		"INSERT INTO db_versioning VALUES (0, '" + version + "')")
+	m.sql("CREATE TABLE db_versioning (oid INTEGER, version TEXT, timestamp INTEGER, comment TEXT);" +
+		"CREATE TABLE user_pool (oid INTEGER, body TEXT);" +
+		"INSERT INTO db_versioning VALUES (0, '" + version + "', 0, 'made by hand');" +
+		"CREATE TABLE local_db_versioning AS SELECT *, 0 AS is_slave FROM db_versioning")
 }
 
 // passwords reads the users' stored passwords out of the database.
@@ -224,7 +239,7 @@ func TestFirstBoot(t *testing.T) {
 			for _, e := range entries {
 				found[e.Name()] = true
 			}
-			want := map[string]bool{"one_auth": true}
+			want := map[string]bool{"one_auth": true, "one_key": true}
 			for _, f := range tt.files {
 				want[f] = true
 			}
@@ -263,7 +278,7 @@ func TestFirstBootNeedsOneAuth(t *testing.T) {
 			if content != "" {
 				m.write("/var/lib/one/.one/one_auth", content)
 			}
-			m.wantFailure(255, "one_auth", "oned", "-f")
+			m.wantEnd("Error reading one_auth: ")
 		})
 	}
 }
@@ -272,15 +287,15 @@ func TestFirstBootNeedsOneAuth(t *testing.T) {
 func TestHalfWayFirstBoot(t *testing.T) {
 	m := newMachine(t, "7.0.1")
 	refusal := func(file string) string {
-		return "Password file /var/lib/one/.one/" + file + " already exists but OpenNebula is boostraping the database"
+		return "Password file /var/lib/one//.one/" + file + " already exists but OpenNebula is boostraping the database"
 	}
-	m.write("/var/lib/one/.one/oneflow_auth", "serveradmin:mine\n")
-	m.wantFailure(255, refusal("oneflow_auth"), "oned", "-f")
-	if m.exists("/var/lib/one/.one/onegate_auth") {
-		t.Error("onegate_auth was written after the refusal")
+	m.write("/var/lib/one/.one/onegate_auth", "serveradmin:mine\n")
+	m.wantEnd(refusal("onegate_auth"))
+	if m.exists("/var/lib/one/.one/oneflow_auth") {
+		t.Error("oneflow_auth was written after the refusal")
 	}
-	m.remove("/var/lib/one/.one/oneflow_auth")
-	m.wantFailure(255, refusal("sunstone_auth"), "oned", "-f")
+	m.remove("/var/lib/one/.one/onegate_auth")
+	m.wantEnd(refusal("sunstone_auth"))
 	m.remove("/var/lib/one/.one/sunstone_auth")
 	m.start()
 	m.wantSuccess("oneuser", "show", "0")
@@ -300,7 +315,7 @@ func TestLaterBoots(t *testing.T) {
 	if got := m.read("/var/lib/one/.one/oneflow_auth"); got != oneflow {
 		t.Error("oneflow_auth was written again")
 	}
-	m.wantFailure(255, "[one.user.info] User couldn't be authenticated, aborting.", "oneuser", "show", "0")
+	m.wantFailure(255, "[one.user.info] User couldn't be authenticated, aborting call.", "oneuser", "show", "0")
 	m.write("/var/lib/one/.one/one_auth", "oneadmin:first secret\n")
 	m.wantSuccess("oneuser", "show", "0")
 }
@@ -366,7 +381,7 @@ func TestListenAddress(t *testing.T) {
 			sockets + "[::]:2700 [::]:2701", "",
 		},
 		{"gRPC needs brackets", "7.2.0", "GRPC_LISTEN_ADDRESS = \"::\"\n", sockets + "0.0.0.0:2633 :::2634", "Request Manager (GRPC)"},
-		{"no socket", "7.0.1", "LISTEN_ADDRESS = \"192.0.2.1\"", sockets + "192.0.2.1:2633", "Request Manager (XML-RPC)"},
+		{"no socket", "7.0.1", "LISTEN_ADDRESS = \"192.0.2.1\"", sockets + "192.0.2.1:2633", "[ReM][E]: Cannot bind to 192.0.2.1:2633 : "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMachine(t, c.version)
@@ -392,28 +407,62 @@ func TestListenAddress(t *testing.T) {
 			if got := strings.Join(asked, " "); got != c.want {
 				t.Errorf("listens on %s\nwant %s", got, c.want)
 			}
-			if (status != 0) != (c.message != "") || !strings.Contains(m.stderr.String(), c.message) {
-				t.Errorf("status %d, says %q, want %q", status, &m.stderr, c.message)
+			if log := m.read("/var/log/one/oned.log"); (status != 0) != (c.message != "") || !strings.Contains(log, c.message) {
+				t.Errorf("status %d, its log has no %q:\n%s", status, c.message, log)
 			}
 		})
 	}
 }
 
-// TestDrivers has ports taken: oned ends without its hook driver, and goes on without monitoring.
+// TestDrivers has something in the way of each driver that is more than a name: oned ends without any of them.
 func TestDrivers(t *testing.T) {
 	m := newMachine(t, "7.0.1")
-	listen := m.host.Listen
+	const failed = "Driver initialization failed, expected INIT SUCCESS message"
+	listen, packets := m.host.Listen, m.host.ListenPacket
 	m.host.Listen = func(ctx context.Context, network, address string) (net.Listener, error) {
 		if address == "127.0.0.1:2101" {
 			return nil, errors.New("no such address")
 		}
 		return listen(ctx, network, address)
 	}
-	m.wantFailure(255, "INIT SUCCESS", "oned", "-f")
+	m.wantEnd(failed)
 	m.host.Listen = listen
 	m.host.ListenPacket = func(context.Context, string, string) (net.PacketConn, error) { return nil, errors.New("no IPv6") }
+	m.wantEnd("Error starting Information Manager: " + failed)
+	m.host.ListenPacket = packets
+	for _, part := range []string{"rank", "one_drs"} {
+		m.remove("/var/lib/one/remotes/scheduler/" + part)
+		m.wantEnd(failed)
+		if log := m.read("/var/log/one/oned.log"); !strings.Contains(log, "[SCM][E]: "+failed) {
+			t.Errorf("oned does not say that its scheduler failed:\n%s", log)
+		}
+		m.write("/var/lib/one/remotes/scheduler/"+part+"/place", "")
+	}
+	m.write("/etc/one/oned.conf", `SCHED_MAD = [ EXECUTABLE = "one_sched", ARGUMENTS = "-t 15 -p other -o one_drs" ]`)
+	m.wantEnd("File not exists: /usr/lib/one/mads/one_sched")
+	m.write("/usr/lib/one/mads/one_sched", "")
+	m.wantEnd(failed)
+	m.write("/var/lib/one/remotes/scheduler/other/place", "")
 	m.start()
 	m.wantSuccess("oneuser", "show")
+}
+
+func TestMissingProbes(t *testing.T) {
+	m := newMachine(t, "7.0.1")
+	const probes = "/var/lib/one/remotes/im/dummy-probes.d/"
+	for _, directory := range []string{"host/beacon", "host/monitor", "host/system", "vm/monitor", "vm/snapshot"} {
+		m.write(probes+directory+"/probe", "")
+	}
+	m.write(probes+"vm/status", "a file in the place of the directory")
+	want := []string{probes + "vm/status"}
+	if diff := cmp.Diff(want, standin.MissingProbes(m.host.Root, "dummy")); diff != "" {
+		t.Errorf("missing (-want +got):\n%s", diff)
+	}
+	m.write("/usr/share/one/VERSION", "7.2.0\n")
+	want = append(want, probes+"vm/execution")
+	if diff := cmp.Diff(want, standin.MissingProbes(m.host.Root, "dummy")); diff != "" {
+		t.Errorf("missing from 7.2 on (-want +got):\n%s", diff)
+	}
 }
 
 // TestDatabaseGone takes the database away for a while: users are not known meanwhile, and oned goes on.
@@ -461,7 +510,7 @@ func TestCreate(t *testing.T) {
 		}
 	}
 	m.wantFailure(255, "[one.user.allocate] NAME is already taken by USER 3.", "oneuser", "create", "second", "x")
-	m.wantFailure(255, "[one.user.allocate] A name, a password", "oneuser", "create", "third", "")
+	m.wantFailure(255, "[one.user.allocate] Invalid password, it cannot be empty.", "oneuser", "create", "third", "")
 	m.write("/var/lib/one/.one/one_auth", "second:secret\n")
 	m.wantSuccess("oneuser", "show")
 	m.wantFailure(255, "Not authorized to perform CREATE USER", "oneuser", "create", "third", "x")
@@ -479,7 +528,7 @@ func TestShow(t *testing.T) {
 	m.wantFailure(255, "127.0.0.1:1", "oneuser", "show", "0")
 	m.start()
 	for args, want := range map[string]string{"0": "oneadmin", "1": "serveradmin", "-1": "oneadmin"} {
-		if out := m.wantSuccess("oneuser", "show", args); !strings.Contains(out, ": "+want+"\n") {
+		if out := m.wantSuccess("oneuser", "show", args); !strings.Contains(out, ": "+want+" ") {
 			t.Errorf("oneuser show %s prints %q, want user %s", args, out, want)
 		}
 	}
@@ -518,16 +567,18 @@ func TestXMLRPC(t *testing.T) {
 		{"user", "one.user.info", session + "<param><value><int>0</int></value></param>",
 			[]string{"<boolean>1</boolean>", "&lt;NAME&gt;oneadmin&lt;/NAME&gt;"}},
 		{"wrong session", "one.user.info", "<param><value><string>oneadmin:no</string></value></param><param><value><int>0</int></value></param>",
-			[]string{"<boolean>0</boolean>", "[one.user.info] User couldn&#39;t be authenticated", "<i4>256</i4>"}},
-		{"no session", "one.system.version", "", []string{"<boolean>0</boolean>", "<i4>256</i4>"}},
+			[]string{"<boolean>0</boolean>", "[one.user.info] User couldn't be authenticated", "<i4>256</i4>"}},
+		{"no session", "one.system.version", "", []string{"<fault>", "-501", "Not enough parameters"}},
 		{"serveradmin has no plain session", "one.system.version",
 			"<param><value>" + strings.TrimSpace(m.read("/var/lib/one/.one/sunstone_auth")) + "</value></param>",
 			[]string{"<boolean>0</boolean>", "<i4>256</i4>"}},
 		{"no such user", "one.user.info", session + "<param><value><i4>9</i4></value></param>",
 			[]string{"<boolean>0</boolean>", "<i4>1024</i4>"}},
-		{"no id", "one.user.info", session, []string{"<boolean>0</boolean>", "<i4>4096</i4>"}},
-		{"no such method", "one.vm.allocate", session, []string{"<fault>", "-506", "Method &#39;one.vm.allocate&#39; not defined"}},
-		{"no XML-RPC", "</methodName", "", []string{"XML syntax error"}},
+		{"no id", "one.user.info", session, []string{"<fault>", "-501", "Not enough parameters"}},
+		{"no number", "one.user.info", session + "<param><value>0</value></param>",
+			[]string{"<fault>", "-501", "Parameter that is supposed to be integer is not"}},
+		{"no such method", "one.nothing.info", session, []string{"<fault>", "-506", "Method 'one.nothing.info' not defined"}},
+		{"no XML-RPC", "</methodName", "", []string{"<fault>", "-503", "XML syntax error"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -545,13 +596,13 @@ func TestSchemaVersion(t *testing.T) {
 	tests := []struct {
 		name, installed, schema string
 		status                  int
-		message                 string
+		message, printed        string
 	}{
-		{"no database", "7.0.1", "", 1, "Database is not correctly bootstraped."},
-		{"current", "7.0.1", "7.0.0", 0, ""},
-		{"older", "7.2.0", "7.0.0", 2, "has to be upgraded"},
-		{"newer", "7.0.2", "7.2.0", 3, "newer than the software"},
-		{"nonsense", "7.0.2", "seven", 1, "seven"},
+		{"no database", "7.0.1", "", 1, "Database is not correctly bootstraped.", ""},
+		{"current", "7.0.1", "7.0.0", 0, "", "Shared tables version:   7.0.0\nRequired version:        7.0.0\n"},
+		{"older", "7.2.0", "7.0.0", 2, "", "Update required. Expected DB version is:\nLocal:  7.2.0\nShared: 7.2.0\n"},
+		{"newer", "7.0.2", "7.2.0", 3, "", "WARNING: Source version is lower than DB version\n"},
+		{"nonsense", "7.0.2", "seven", 255, "Malformed version number string seven", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -560,8 +611,17 @@ func TestSchemaVersion(t *testing.T) {
 				m.schema(tt.schema)
 			}
 			m.wantFailure(tt.status, tt.message, "onedb", "version", "-v")
+			if !strings.Contains(m.stdout.String(), tt.printed) {
+				t.Errorf("prints\n%s, which has no\n%s", &m.stdout, tt.printed)
+			}
 		})
 	}
+	t.Run("no library", func(t *testing.T) {
+		m := newMachine(t, "7.0.1")
+		m.schema("7.0.0")
+		m.remove("/usr/lib/one/ruby/load_opennebula_paths.rb")
+		m.wantFailure(1, "cannot load such file -- load_opennebula_paths (LoadError)", "onedb", "version", "-v")
+	})
 	t.Run("empty file", func(t *testing.T) {
 		m := newMachine(t, "7.0.1")
 		m.write("/var/lib/one/one.db", "")
@@ -569,50 +629,77 @@ func TestSchemaVersion(t *testing.T) {
 	})
 }
 
+// content is all that the database has, as statements.
+func (m *machine) content() string { return m.sql(".dump") }
+
 func TestUpgrade(t *testing.T) {
 	m := newMachine(t, "7.0.2")
 	m.start()()
-	old := m.read("/var/lib/one/one.db")
-	const backup = "/var/lib/one/one.db_2026-04-03_02:01:00.bck"
-
-	m.write("/usr/share/one/VERSION", "7.4.0\n")
-	m.wantFailure(255, "Database version mismatch", "oned", "-f")
-	m.write("/usr/lib/one/ruby/onedb/shared/7.0.0_to_7.2.0.rb", "")
-	m.wantFailure(1, "missing migration descriptors", "onedb", "upgrade", "-v")
-	if m.read("/var/lib/one/one.db") != old {
-		t.Error("the database was not restored")
+	old := m.content()
+	const backup = "/var/lib/one/one.db_2026-4-3_2:1:0.bck"
+	migrators := func(step string) {
+		for _, tables := range []string{"shared", "local"} {
+			m.write("/usr/lib/one/ruby/onedb/"+tables+"/"+step+".rb", "")
+		}
 	}
 
-	m.wantFailure(255, "No backup has been restored", "onedb", "upgrade", "-v", "--no-backup")
-	m.sql("UPDATE db_versioning SET version = '7.0.0'")
-	old = m.read("/var/lib/one/one.db")
+	m.write("/usr/share/one/VERSION", "7.4.0\n")
+	m.wantFailure(255, "Database version mismatch. Check oned.log.", "oned", "-f")
+	migrators("7.0.0_to_7.2.0")
+	m.wantFailure(255, "missing migration descriptors", "onedb", "upgrade", "-v")
+	if diff := cmp.Diff(old, m.content()); diff != "" {
+		t.Errorf("the database was not restored (-before +after):\n%s", diff)
+	}
+
+	m.wantFailure(255, "missing migration descriptors", "onedb", "upgrade", "-v", "--no-backup")
+	if !strings.Contains(m.stdout.String(), "No backup has been restored") {
+		t.Errorf("onedb upgrade prints %q", &m.stdout)
+	}
+	m.sql("DELETE FROM db_versioning WHERE oid > 0; DELETE FROM local_db_versioning WHERE oid > 0")
 	m.remove(backup)
-	m.write("/usr/lib/one/ruby/onedb/shared/7.2.0_to_7.4.0.rb", "")
+	migrators("7.2.0_to_7.4.0")
 	if out := m.wantSuccess("onedb", "upgrade", "-v"); !strings.Contains(out, "migrated from 7.0.0 to 7.4.0") {
 		t.Errorf("onedb upgrade prints %q", out)
 	}
-	if m.read(backup) != old {
-		t.Error("the backup differs from what was there")
+	secret := m.read("/var/lib/one/.one/sunstone_auth")
+	for _, service := range []string{"oneform_auth", "oneks_auth"} {
+		if got := m.read("/var/lib/one/.one/" + service); got != secret {
+			t.Errorf("%s has %q, want the secret of the other services", service, got)
+		}
 	}
 	m.wantSuccess("onedb", "version", "-v")
 	m.wantFailure(255, "exists, backup aborted", "onedb", "fsck", "--backup", backup)
 	m.wantSuccess("onedb", "fsck", "--force", "--backup", backup)
-	if out := m.wantSuccess("onedb", "upgrade", "-v"); !strings.Contains(out, "already uses version 7.4.0") {
+	if out := m.wantSuccess("onedb", "upgrade", "-v"); out != "Database schema is up to date.\n" {
 		t.Errorf("a second onedb upgrade prints %q", out)
 	}
 	m.start()
 	m.wantSuccess("oneuser", "show", "0")
 }
 
+// TestCutUpgrade has an upgrade that was cut off, which fails the next time, until the database is restored.
+func TestCutUpgrade(t *testing.T) {
+	m := newMachine(t, "7.0.2")
+	m.start()()
+	m.write("/usr/share/one/VERSION", "7.2.0\n")
+	for _, tables := range []string{"shared", "local"} {
+		m.write("/usr/lib/one/ruby/onedb/"+tables+"/7.0.0_to_7.2.0.rb", "")
+	}
+	m.sql("CREATE TABLE old_user_pool (oid INTEGER)")
+	m.wantFailure(255, "old_user_pool", "onedb", "upgrade", "-v", "--no-backup")
+	m.sql("DROP TABLE old_user_pool")
+	m.wantSuccess("onedb", "upgrade", "-v", "--no-backup")
+}
+
 func TestDowngradeChangesNothing(t *testing.T) {
 	m := newMachine(t, "7.2.0")
 	m.start()()
 	m.write("/usr/share/one/VERSION", "7.0.2\n")
-	before := m.read("/var/lib/one/one.db")
-	m.wantFailure(3, "newer", "onedb", "upgrade", "-v")
+	before := m.content()
+	m.wantFailure(255, "missing migration descriptors", "onedb", "upgrade", "-v")
 	m.wantFailure(255, "Database version mismatch", "oned", "-f")
-	if m.read("/var/lib/one/one.db") != before {
-		t.Error("the database changed")
+	if diff := cmp.Diff(before, m.content()); diff != "" {
+		t.Errorf("the database changed (-before +after):\n%s", diff)
 	}
 }
 

@@ -13,7 +13,19 @@ import (
 // attribute is a name with a value in OpenNebula's XML.
 type attribute struct {
 	XMLName xml.Name
-	Value   string `xml:",cdata"`
+	Value   string `xml:",chardata"`
+}
+
+// MarshalXML writes the value as OpenNebula does: as CDATA, even when it is empty.
+func (a attribute) MarshalXML(e *xml.Encoder, _ xml.StartElement) error {
+	return e.EncodeElement(struct {
+		Raw string `xml:",innerxml"`
+	}{cdata(a.Value)}, xml.StartElement{Name: a.XMLName})
+}
+
+// cdata is how OpenNebula writes a value into XML.
+func cdata(value string) string {
+	return "<![CDATA[" + strings.ReplaceAll(value, "]]>", "]]]]><![CDATA[>") + "]]>"
 }
 
 // attributes are such pairs, in the order of their names.
@@ -148,9 +160,9 @@ func (z *zone) statement(verb string) (string, error) {
 		return "", err
 	}
 	if verb == "UPDATE" {
-		return fmt.Sprintf("UPDATE zone_pool SET name = %s, body = %s WHERE oid = %d;", text(z.Name), text(string(body)), z.ID), nil
+		return fmt.Sprintf("UPDATE zone_pool SET name = %s, body = %s WHERE oid = %d", text(z.Name), text(string(body)), z.ID), nil
 	}
-	return fmt.Sprintf("INSERT INTO zone_pool VALUES (%d, %s, %s, 0, 0, 1, 0, 0);", z.ID, text(z.Name), text(string(body))), nil
+	return fmt.Sprintf("INSERT INTO zone_pool VALUES (%d, %s, %s, 0, 0, 1, 0, 0)", z.ID, text(z.Name), text(string(body))), nil
 }
 
 // createZone makes zone 0, unless it exists. The ids below 100 are OpenNebula's own.
@@ -167,6 +179,6 @@ func (s server) createZone(config map[string]string, grpc bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.run("BEGIN;" + insert + "REPLACE INTO pool_control VALUES ('zone_pool', 99); COMMIT;")
+	_, err = s.run(script(insert, lastID("zone_pool", 99)))
 	return err
 }
