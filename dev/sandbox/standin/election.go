@@ -28,10 +28,9 @@ func (r *raft) elect(ctx context.Context) {
 		term := r.term
 		r.mu.Unlock()
 
-		if err := r.save(); err != nil {
-			r.logf("%v", err)
-		} else if won, over := r.collectVotes(ctx, term, servers); won {
-			r.lead(ctx, term)
+		r.save(term, r.id)
+		if won, over := r.collectVotes(ctx, term, servers); won {
+			r.lead(ctx)
 			return
 		} else if over {
 			return
@@ -43,10 +42,9 @@ func (r *raft) elect(ctx context.Context) {
 			return
 		}
 		r.votedFor = alone
+		term = r.term
 		r.mu.Unlock()
-		if err := r.save(); err != nil {
-			r.logf("%v", err)
-		}
+		r.save(term, alone)
 		wait := time.Duration(rand.Float64() * float64(r.settings.election))
 		r.logf("No leader found, starting new election in %dms", wait.Milliseconds())
 		select {
@@ -58,28 +56,32 @@ func (r *raft) elect(ctx context.Context) {
 
 // collectVotes tells whether half of the other servers, rounded down over all of them, vote for this one, and whether the election is
 // over because one of them knows a newer term.
-func (r *raft) collectVotes(ctx context.Context, term int, servers map[int]string) (won, over bool) {
+func (r *raft) collectVotes(ctx context.Context, term uint32, servers map[int]string) (won, over bool) {
 	index, logTerm := r.log.end()
 	votes, needed := 0, len(servers)/2
 	for _, id := range sortedIDs(servers) {
-		if votes >= needed {
-			break
-		}
 		if id == r.id {
 			continue
 		}
-		granted, theirs, err := r.call(ctx, servers[id], "one.zone.voterequest",
-			intValue(term), intValue(r.id), longValue(int64(index)), intValue(logTerm))
+		granted, theirs, reason, err := r.call(ctx, servers[id], "one.zone.voterequest",
+			termValue(term), intValue(r.id), longValue(int64(index)), termValue(logTerm))
 		switch {
+		case err != nil:
+			r.logf("Error requesting vote from follower %d:%v", id, err)
 		case granted:
 			votes++
 			r.logf("Got vote from follower %d. Total votes: %d", id, votes)
-		case theirs > term:
-			r.logf("Follower %d is in term %d current term is %d. Turning into follower", id, theirs, term)
-			r.stepDown(theirs)
-			return false, true
 		default:
-			r.logf("Vote not granted from follower %d: %v", id, err)
+			r.logf("Vote not granted from follower %d: %s", id, reason)
+			if theirs > term {
+				r.logf("Follower %d is in term %d current term is %d. Turning into follower", id, theirs, term)
+				r.stepDown(theirs)
+				return false, true
+			}
+		}
+		if votes >= needed {
+			r.logf("Got majority of votes")
+			break
 		}
 	}
 	return votes >= needed, false

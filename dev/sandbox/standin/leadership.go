@@ -3,41 +3,36 @@ package standin
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 )
 
-// leadership is the time of a server as the leader in one term. It is guarded by the lock of its raft.
+// leadership is the time of a server as the leader. It is guarded by the lock of its raft.
 type leadership struct {
-	term   int
 	ctx    context.Context
 	end    context.CancelFunc
 	others map[int]*other
-	// needed is how many others have to have a record, for most of the servers to have it.
-	needed  int
-	waiting []waiting
+	// servers is how many the zone has, requests are the writes that wait, by the records that they wait for.
+	servers  int
+	requests map[uint64]*request
 }
 
 // other is what the leader knows of another server.
 type other struct {
-	// next is the record to send, match the newest one that is known to be there.
-	next, match  uint64
-	matched      bool
+	// next is the record to send.
+	next         uint64
 	record, beat chan struct{}
-	// step is how far to go back in the log when the other server refuses a record. oned goes back by one each time.
-	step uint64
 	// read are records of the log from an earlier look at it, which do not change under a leader.
 	read []logRecord
 }
 
-// waiting is a write that waits for a record to be at most of the servers.
-type waiting struct {
-	index uint64
-	done  chan bool
+// request is a write that waits until so many other servers have its record.
+type request struct {
+	missing int
+	done    chan struct{}
 }
 
 // lead makes a candidate the leader of a term.
-func (r *raft) lead(ctx context.Context, term int) {
+func (r *raft) lead(ctx context.Context) {
 	applied, err := r.log.setup()
 	if err != nil {
 		r.logf("%v", err)
@@ -46,39 +41,39 @@ func (r *raft) lead(ctx context.Context, term int) {
 	}
 	index, _ := r.log.end()
 	r.mu.Lock()
-	if r.state != candidate || r.term != term {
+	if r.state != candidate {
 		r.mu.Unlock()
 		return
 	}
 	r.logf("Becoming leader of the zone. Last log record: %d last applied record: %d", index, applied)
-	lead := &leadership{term: term, others: map[int]*other{}, needed: len(r.servers) / 2}
+	lead := &leadership{others: map[int]*other{}, servers: len(r.servers), requests: map[uint64]*request{}}
 	lead.ctx, lead.end = context.WithCancel(ctx)
 	r.state, r.leaderID, r.commit, r.leadership, r.heard = leader, r.id, applied, lead, time.Now()
-	r.reconciling = applied < index
+	next, reconciling := index+1, applied < index
+	if reconciling {
+		r.reconciling, next = true, index
+	}
 	for id := range r.servers {
-		r.follow(lead, id, index)
+		r.follow(lead, id, next)
 	}
 	lead.beat()
-	reconciling := r.reconciling
 	r.mu.Unlock()
 	if reconciling {
-		r.threads.Go(func() { r.reconcile(lead, index) })
+		r.threads.Go(func() { r.reconcile(index) })
 	}
 	r.logf("oned is now the leader of the zone")
 }
 
 // reconcile applies what earlier leaders left in the log, when most of the servers have it. Until then there are no other writes.
-func (r *raft) reconcile(lead *leadership, index uint64) {
+func (r *raft) reconcile(index uint64) {
 	r.logf("Replicating log to followers")
-	if err := r.replicate(lead, index); err != nil {
-		r.logf("%v", err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.leadership == lead {
-		r.reconciling = false
+	if err := r.replicate(index); err != nil {
+		r.output.logf(levelError, "DBM", "%v", err)
 	}
 	r.logf("Leader log replicated")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reconciling = false
 }
 
 // follow begins to send records, from the given one on, and heartbeats to another server.
@@ -86,7 +81,7 @@ func (r *raft) follow(lead *leadership, id int, next uint64) {
 	if id == r.id || lead.others[id] != nil {
 		return
 	}
-	o := &other{next: next, step: 1, record: make(chan struct{}, 1), beat: make(chan struct{}, 1)}
+	o := &other{next: next, record: make(chan struct{}, 1), beat: make(chan struct{}, 1)}
 	lead.others[id] = o
 	r.threads.Go(func() {
 		for signalled(lead.ctx, o.beat) {
@@ -94,7 +89,6 @@ func (r *raft) follow(lead *leadership, id int, next uint64) {
 		}
 	})
 	r.threads.Go(func() { r.sendRecords(lead, id, o) })
-	notify(o.record)
 }
 
 // addServer has a leader follow a server that is new in the zone.
@@ -106,9 +100,9 @@ func (r *raft) addServer(id int, endpoint string) {
 		return
 	}
 	r.servers[id] = endpoint
-	r.leadership.needed = len(r.servers) / 2
+	r.leadership.servers++
 	r.logf("Starting replication and heartbeat threads for follower: %d", id)
-	r.follow(r.leadership, id, index)
+	r.follow(r.leadership, id, index+1)
 }
 
 // notify wakes who waits for the channel, once for any number of times.
@@ -159,96 +153,93 @@ func (r *raft) sendRecords(lead *leadership, id int, o *other) {
 
 // sendRecord sends the next record. A server that has another one before it gets that first.
 func (r *raft) sendRecord(lead *leadership, id int, o *other) error {
-	end, _ := r.log.end()
 	r.mu.Lock()
-	next, endpoint, commit := o.next, r.servers[id], r.commit
+	next, term := o.next, r.term
 	r.mu.Unlock()
-	if next > end {
-		return nil
-	}
 	if len(o.read) == 0 || o.read[0].index != next {
 		var err error
 		if o.read, err = r.log.from(next); err != nil {
 			return err
 		}
 	}
-	record := o.read[0]
-	accepted, theirs, err := r.sendTo(lead, endpoint, commit, record)
+	accepted, theirs, err := r.sendTo(lead, id, o.read[0])
 	switch {
-	case accepted:
-		r.mu.Lock()
-		o.next, o.match, o.matched, o.step, o.read = next+1, next, true, 1, o.read[1:]
-		r.advance(lead)
-		r.mu.Unlock()
-		if next < end {
-			notify(o.record)
-		}
-	case theirs > lead.term:
-		r.discover(lead, id, theirs)
-	case theirs < 0:
+	case err != nil:
 		return fmt.Errorf("log record %d: %w", next, err)
+	case accepted:
+		o.read = o.read[1:]
+		r.replicated(lead, o, next)
+	case theirs > term:
+		r.discover(id, theirs, term)
 	default:
 		r.mu.Lock()
-		o.next, o.step = next-min(next, o.step), 2*o.step
-		r.mu.Unlock()
+		o.next -= min(o.next, 1)
 		notify(o.record)
+		r.mu.Unlock()
 	}
 	return nil
 }
 
+// replicated notes that another server has a record, and tells who waits for it when enough of them have.
+func (r *raft) replicated(lead *leadership, o *other, index uint64) {
+	end, _ := r.log.end()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o.next = index + 1
+	if waiting := lead.requests[index]; waiting != nil {
+		if waiting.missing--; waiting.missing <= 0 {
+			r.commit = index
+			delete(lead.requests, index)
+			close(waiting.done)
+		}
+	}
+	if end > index && r.leadership == lead {
+		notify(o.record)
+	}
+}
+
 // heartbeat tells another server that there is a leader.
 func (r *raft) heartbeat(lead *leadership, id int) {
-	r.mu.Lock()
-	endpoint, commit := r.servers[id], r.commit
-	r.mu.Unlock()
-	if _, theirs, _ := r.sendTo(lead, endpoint, commit, logRecord{}); theirs > lead.term {
-		r.discover(lead, id, theirs)
+	term := r.currentTerm()
+	if accepted, theirs, err := r.sendTo(lead, id, logRecord{}); err == nil && !accepted && theirs > term {
+		r.discover(id, theirs, term)
 	}
 }
 
 // discover ends a leadership that another server knows to be over.
-func (r *raft) discover(lead *leadership, id, term int) {
-	if r.leads(lead) {
-		r.logf("Follower %d term (%d) is higher than current (%d)", id, term, lead.term)
-		r.stepDown(term)
-	}
+func (r *raft) discover(id int, theirs, ours uint32) {
+	r.logf("Follower %d term (%d) is higher than current (%d)", id, theirs, ours)
+	r.stepDown(theirs)
 }
 
-// await returns a channel that tells whether most of the servers have a record.
-func (r *raft) await(lead *leadership, index uint64) <-chan bool {
-	done := make(chan bool, 1)
+// await has a record sent to all who lack it, and waits until most of the servers have it, or until the leadership ends.
+func (r *raft) await(index uint64) bool {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.leadership != lead {
-		done <- false
-		return done
+	lead := r.leadership
+	if lead == nil {
+		r.mu.Unlock()
+		return false
 	}
-	lead.waiting = append(lead.waiting, waiting{index, done})
+	missing := lead.servers / 2
 	for _, o := range lead.others {
-		notify(o.record)
-	}
-	r.advance(lead)
-	return done
-}
-
-// advance commits what most of the servers have, and tells those who wait for it.
-func (r *raft) advance(lead *leadership) {
-	if r.leadership != lead {
-		return
-	}
-	var have []uint64
-	for _, o := range lead.others {
-		if o.matched {
-			have = append(have, o.match)
+		if index < o.next {
+			missing--
+		} else {
+			notify(o.record)
 		}
 	}
-	slices.Sort(have)
-	lead.waiting = slices.DeleteFunc(lead.waiting, func(w waiting) bool {
-		if lead.needed > 0 && (len(have) < lead.needed || have[len(have)-lead.needed] < w.index) {
-			return false
-		}
-		r.commit = max(r.commit, w.index)
-		w.done <- true
+	if missing <= 0 {
+		r.commit = index
+		r.mu.Unlock()
 		return true
-	})
+	}
+	waiting := &request{missing: missing, done: make(chan struct{})}
+	lead.requests[index] = waiting
+	r.mu.Unlock()
+	select {
+	case <-waiting.done:
+		return true
+	case <-lead.ctx.Done():
+		return false
+	}
 }

@@ -21,7 +21,7 @@ const notFederated = math.MaxUint64
 // logRecord is one change to the database, with what is before it in the log.
 type logRecord struct {
 	index, prevIndex uint64
-	term, prevTerm   int
+	term, prevTerm   uint32
 	sql              string
 }
 
@@ -33,7 +33,7 @@ type logDB struct {
 	mu sync.Mutex
 	// last is the newest record, applied the newest that the database has taken over.
 	last, applied uint64
-	lastTerm      int
+	lastTerm      uint32
 }
 
 // openLog opens the log and gives it the record 0 when it has none.
@@ -71,7 +71,7 @@ func (l *logDB) setup() (applied uint64, err error) {
 			return 0, fmt.Errorf("read the end of the log: %w", err)
 		}
 	}
-	l.last, l.lastTerm, l.applied = numbers[0], int(numbers[1]), numbers[2]
+	l.last, l.lastTerm, l.applied = numbers[0], uint32(numbers[1]), numbers[2]
 	return l.applied, nil
 }
 
@@ -93,7 +93,7 @@ func (l *logDB) rows(query string, columns int) ([][]string, error) {
 }
 
 // end is the newest record.
-func (l *logDB) end() (index uint64, term int) {
+func (l *logDB) end() (index uint64, term uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last, l.lastTerm
@@ -125,33 +125,20 @@ func (l *logDB) from(index uint64) (records []logRecord, err error) {
 	return records, nil
 }
 
-// terms are the terms of those of two records that the log has.
-func (l *logDB) terms(a, b uint64) (map[uint64]int, error) {
-	rows, err := l.rows(fmt.Sprintf("SELECT log_index, term FROM logdb WHERE log_index IN (%d, %d);", a, b), 2)
-	if err != nil {
-		return nil, err
+// term is the term of a record, when the log has that and the one before it.
+func (l *logDB) term(index uint64) (term uint32, has bool, err error) {
+	rows, err := l.rows(fmt.Sprintf("SELECT c.term FROM logdb c, logdb p WHERE c.log_index = %d AND p.log_index = %d;", index, index-min(index, 1)), 1)
+	if err != nil || len(rows) == 0 {
+		return 0, false, err
 	}
-	terms := map[uint64]int{}
-	for _, row := range rows {
-		index, err := strconv.ParseUint(row[0], 10, 64)
-		if err != nil {
-			return nil, err
-		}
-		if terms[index], err = strconv.Atoi(row[1]); err != nil {
-			return nil, err
-		}
-	}
-	return terms, nil
+	n, err := strconv.ParseUint(rows[0][0], 10, 32)
+	return uint32(n), err == nil, err
 }
 
-// add puts a change of the leader's at the end of the log and returns its index. It asks whether the term is still that of this leader
-// while nobody else can write to the log: a record that came late would hide those of the next leader in an election.
-func (l *logDB) add(term int, sql string, current func() bool) (uint64, error) {
+// add puts a change of the leader's at the end of the log and returns its index. Nobody asks whether the server still leads.
+func (l *logDB) add(term uint32, sql string) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !current() {
-		return 0, errFollower
-	}
 	index := l.last + 1
 	if err := l.write("INSERT", index, term, sql); err != nil {
 		return 0, err
@@ -161,7 +148,7 @@ func (l *logDB) add(term int, sql string, current func() bool) (uint64, error) {
 }
 
 // put writes a record that the leader has sent.
-func (l *logDB) put(index uint64, term int, sql string) error {
+func (l *logDB) put(index uint64, term uint32, sql string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.write("REPLACE", index, term, sql); err != nil {
@@ -173,7 +160,7 @@ func (l *logDB) put(index uint64, term int, sql string) error {
 	return nil
 }
 
-func (l *logDB) write(verb string, index uint64, term int, sql string) error {
+func (l *logDB) write(verb string, index uint64, term uint32, sql string) error {
 	packed, err := packSQL(sql)
 	if err != nil {
 		return err
@@ -182,16 +169,25 @@ func (l *logDB) write(verb string, index uint64, term int, sql string) error {
 	return err
 }
 
-// cut removes a record and all after it.
+// cut removes a record and all after it. What the database has applied of them stays applied.
 func (l *logDB) cut(from uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if _, err := l.server.run(fmt.Sprintf("DELETE FROM logdb WHERE log_index >= %d;", from)); err != nil {
 		return err
 	}
-	_, err := l.setup()
+	l.last = from - 1
+	rows, err := l.rows(fmt.Sprintf("SELECT term FROM logdb WHERE log_index = %d;", l.last), 1)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	term, err := strconv.ParseUint(rows[0][0], 10, 32)
+	l.lastTerm = uint32(term)
 	return err
 }
 
-// apply brings the database to a record. A change and the mark that it is applied are one transaction.
+// apply brings the database to a record, or to the end of the log. A change, and the mark that it is applied, are a statement each: who is killed between them
+// applies the change again. One that the database refuses is marked as well, and ends the round.
 func (l *logDB) apply(upTo uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -202,26 +198,68 @@ func (l *logDB) apply(upTo uint64) error {
 		if err != nil {
 			return fmt.Errorf("apply the log: %w", err)
 		}
-		if uint64(len(rows)) != last-l.applied {
-			return fmt.Errorf("apply the log: of the records %d to %d there are %d", l.applied+1, last, len(rows))
-		}
+		var statements []string
 		var script strings.Builder
-		script.WriteString("BEGIN;\n")
-		for _, row := range rows {
+		for i, row := range rows {
+			if row[0] != strconv.FormatUint(l.applied+uint64(i)+1, 10) {
+				break
+			}
 			sql, err := unpackSQL(row[1])
 			if err != nil {
 				return fmt.Errorf("apply log record %s: %w", row[0], err)
 			}
-			fmt.Fprintf(&script, "%s;\nUPDATE logdb SET timestamp = %d, applied = '1' WHERE log_index = %s AND timestamp = 0;\n",
-				strings.TrimRight(sql, "; \n"), l.now().Unix(), row[0])
+			statements = append(statements, strings.TrimRight(sql, "; \n"))
+			script.WriteString(statements[i] + ";\n" + l.mark(row[0]))
 		}
-		script.WriteString("COMMIT;")
-		if _, err := l.server.run(script.String()); err != nil {
-			return fmt.Errorf("apply the log records %d to %d: %w", l.applied+1, last, err)
+		if len(statements) == 0 {
+			return fmt.Errorf("apply the log: there is no record %d", l.applied+1)
 		}
-		l.applied = last
+		if _, err := l.server.run(script.String()); err == nil {
+			l.applied += uint64(len(statements))
+			continue
+		}
+		if err := l.applyOne(statements); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// mark is the statement that says that a record is applied.
+func (l *logDB) mark(index string) string {
+	return fmt.Sprintf("UPDATE logdb SET timestamp = %d, applied = '1' WHERE log_index = %s AND timestamp = 0;\n", l.now().Unix(), index)
+}
+
+// applyOne goes on where a script of several statements has ended: it applies one record by itself. What was there already counts as applied.
+func (l *logDB) applyOne(statements []string) error {
+	done, err := l.newestApplied()
+	if err != nil {
+		return fmt.Errorf("apply the log: %w", err)
+	}
+	if done > l.applied {
+		statements, l.applied = statements[min(done-l.applied, uint64(len(statements))):], done
+	}
+	if len(statements) == 0 {
+		return nil
+	}
+	_, refused := l.server.run(statements[0] + ";")
+	if _, err := l.server.run(l.mark(strconv.FormatUint(l.applied+1, 10))); err != nil {
+		// The database does not answer: the record is to be applied later.
+		return fmt.Errorf("apply log record %d: %w", l.applied+1, err)
+	}
+	l.applied++
+	if refused != nil && !strings.Contains(refused.Error(), "UNIQUE constraint") && !strings.Contains(refused.Error(), "Duplicate entry") {
+		return fmt.Errorf("apply log record %d: %w", l.applied, refused)
+	}
+	return nil
+}
+
+func (l *logDB) newestApplied() (uint64, error) {
+	rows, err := l.rows("SELECT COALESCE(MAX(log_index), 0) FROM logdb WHERE applied = '1';", 1)
+	if err != nil || len(rows) != 1 {
+		return 0, errors.Join(err, errors.New("no answer"))
+	}
+	return strconv.ParseUint(rows[0][0], 10, 64)
 }
 
 // purge removes applied records but the newest ones.
@@ -242,7 +280,7 @@ func (l *logDB) purge(retention, limit int) error {
 }
 
 // loadState reads what a server remembers of elections, from the system attributes, and writes it there at the first start.
-func (l *logDB) loadState() (term, votedFor int, err error) {
+func (l *logDB) loadState() (term uint32, votedFor int, err error) {
 	body, err := l.server.run("SELECT body FROM system_attributes WHERE name = 'RAFT_STATE';")
 	if err == nil && body == "" {
 		if body, err = stateBody(0, alone); err == nil {
@@ -250,8 +288,8 @@ func (l *logDB) loadState() (term, votedFor int, err error) {
 		}
 	}
 	var state struct {
-		Term     int `xml:"TERM"`
-		VotedFor int `xml:"VOTEDFOR"`
+		Term     uint32 `xml:"TERM"`
+		VotedFor int    `xml:"VOTEDFOR"`
 	}
 	if err == nil {
 		err = xml.Unmarshal([]byte(body), &state)
@@ -262,7 +300,7 @@ func (l *logDB) loadState() (term, votedFor int, err error) {
 	return state.Term, state.VotedFor, nil
 }
 
-func (l *logDB) saveState(term, votedFor int) error {
+func (l *logDB) saveState(term uint32, votedFor int) error {
 	body, err := stateBody(term, votedFor)
 	if err != nil {
 		return err
@@ -271,9 +309,9 @@ func (l *logDB) saveState(term, votedFor int) error {
 	return err
 }
 
-func stateBody(term, votedFor int) (string, error) {
+func stateBody(term uint32, votedFor int) (string, error) {
 	var state attributes
-	state.set("TERM", strconv.Itoa(term))
+	state.set("TERM", strconv.FormatUint(uint64(term), 10))
 	state.set("VOTEDFOR", strconv.Itoa(votedFor))
 	body, err := xml.Marshal(struct {
 		XMLName xml.Name `xml:"TEMPLATE"`

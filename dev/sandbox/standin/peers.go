@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// call makes a call of the protocol to another server, which says yes or no and its term. The term is -1 when it does not say.
-func (r *raft) call(ctx context.Context, endpoint, method string, params ...value) (yes bool, term int, err error) {
+// call makes a call of the protocol to another server, which says yes or no and its term. An error is a call without an answer. Of a login that is
+// refused the answer has -1 in the place of the term, which oned reads as the highest one.
+func (r *raft) call(ctx context.Context, endpoint, method string, params ...value) (yes bool, term uint32, reason string, err error) {
 	session, err := r.session()
 	if err != nil {
-		return false, -1, err
+		return false, 0, "", err
 	}
 	if endpoint == "" {
-		return false, -1, errors.New("Cannot find follower end point")
+		return false, 0, "", errors.New("Cannot find follower end point")
 	}
 	if r.settings.answer > 0 {
 		var cancel context.CancelFunc
@@ -23,127 +24,122 @@ func (r *raft) call(ctx context.Context, endpoint, method string, params ...valu
 	}
 	answer, err := send(ctx, r.client, endpoint, methodCall{Method: method, Params: append([]value{stringValue(session)}, params...)})
 	if err != nil {
-		return false, -1, err
+		return false, 0, "", err
 	}
 	result, err := answer.result()
 	if err != nil {
-		return false, -1, fmt.Errorf("%s: %s: %w", method, endpoint, err)
+		return false, 0, "", fmt.Errorf("%s: %s: %w", method, endpoint, err)
 	}
-	if yes = *result[0].Boolean == 1; yes {
-		term, err = result[1].int()
-		return err == nil, term, err
+	place := 1
+	if yes = *result[0].Boolean == 1; !yes {
+		place, reason = 3, result[1].string()
 	}
-	if len(result) < 4 {
-		return false, -1, errors.New(result[1].string())
+	if len(result) <= place {
+		return false, 0, "", fmt.Errorf("%s: %s: the answer has no term", method, endpoint)
 	}
-	if term, err = result[3].int(); err != nil {
-		return false, -1, err
-	}
-	return false, term, errors.New(result[1].string())
+	number, err := result[place].int()
+	return yes, uint32(int32(number)), reason, err
 }
 
+// termValue is a term in a call: an integer with a sign.
+func termValue(term uint32) value { return intValue(int(int32(term))) }
+
 // sendTo sends a record to another server; one without a statement is a heartbeat.
-func (r *raft) sendTo(lead *leadership, endpoint string, commit uint64, record logRecord) (yes bool, term int, err error) {
-	return r.call(lead.ctx, endpoint, "one.zone.replicate",
-		intValue(r.id), longValue(int64(commit)), intValue(lead.term), longValue(int64(record.index)), intValue(record.term),
-		longValue(int64(record.prevIndex)), intValue(record.prevTerm), longValue(-1), stringValue(record.sql))
+func (r *raft) sendTo(lead *leadership, id int, record logRecord) (yes bool, term uint32, err error) {
+	r.mu.Lock()
+	endpoint, commit, ours := r.servers[id], r.commit, r.term
+	r.mu.Unlock()
+	yes, term, _, err = r.call(lead.ctx, endpoint, "one.zone.replicate",
+		intValue(r.id), longValue(int64(commit)), termValue(ours), longValue(int64(record.index)), termValue(record.term),
+		longValue(int64(record.prevIndex)), termValue(record.prevTerm), longValue(-1), stringValue(record.sql))
+	return yes, term, err
 }
 
 // entry is what a leader sends.
 type entry struct {
-	leader, leaderTerm int
-	commit             uint64
-	record             logRecord
+	leader     int
+	leaderTerm uint32
+	commit     uint64
+	record     logRecord
 }
 
 // receive takes a record or a heartbeat of a leader's.
 func (r *raft) receive(e entry) error {
-	commit, err := r.accept(e)
-	if err != nil {
-		return err
-	}
-	if err := r.log.apply(commit); err != nil {
-		r.logf("%v", err)
-	}
-	return nil
-}
-
-// accept takes a record into the log, and returns up to where the database may take the log over.
-func (r *raft) accept(e entry) (commit uint64, err error) {
-	r.incoming.Lock()
-	defer r.incoming.Unlock()
 	r.mu.Lock()
-	term, state := r.term, r.state
+	term := r.term
 	r.mu.Unlock()
 	if e.leaderTerm < term {
-		return 0, fmt.Errorf("Leader term (%d) is outdated (%d)", e.leaderTerm, term)
+		return fmt.Errorf("Leader term (%d) is outdated (%d)", e.leaderTerm, term)
 	}
 	if e.leaderTerm > term {
 		r.logf("New term (%d) discovered from leader %d", e.leaderTerm, e.leader)
+		r.stepDown(e.leaderTerm)
 	}
-	if e.leaderTerm > term || state == candidate {
+	r.mu.Lock()
+	running := r.state == candidate
+	r.mu.Unlock()
+	if running {
 		r.stepDown(e.leaderTerm)
 	}
 	r.mu.Lock()
 	r.leaderID, r.heard = e.leader, time.Now()
 	r.mu.Unlock()
+	upTo := e.record.index
 	if e.record == (logRecord{}) {
-		return r.committed(e.commit, 0), nil
+		// Nobody has looked whether the leader has the end of this log as well.
+		upTo, _ = r.log.end()
+	} else if added, err := r.take(e.record); err != nil || !added {
+		return err
 	}
-	if err := r.take(e.record); err != nil {
-		return 0, err
-	}
-	return r.committed(e.commit, e.record.index), nil
-}
-
-// committed notes that the leader has a record too, and returns up to where the log is both that way and at most of the servers.
-func (r *raft) committed(leaders, confirmed uint64) uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.confirmed = max(r.confirmed, confirmed)
-	r.commit = max(r.commit, min(leaders, r.confirmed))
-	return r.commit
-}
-
-// take puts a record into the log, when that has the one before it. A record of another term that is in its place goes, with all after it.
-func (r *raft) take(record logRecord) error {
-	if record.sql == "" {
-		return errors.New("Empty SQL command in log record")
-	}
-	terms := map[uint64]int{}
-	if lastIndex, lastTerm := r.log.end(); record.index == lastIndex+1 {
-		terms[lastIndex] = lastTerm
-	} else {
-		var err error
-		if terms, err = r.log.terms(record.prevIndex, record.index); err != nil {
-			return err
-		}
-	}
-	if before, has := terms[record.prevIndex]; record.index > 0 && !has {
-		return errors.New("Error loading previous log record")
-	} else if record.index > 0 && before != record.prevTerm {
-		return errors.New("Previous log record missmatch")
-	}
-	if term, has := terms[record.index]; has && term == record.term {
-		return nil
-	} else if has {
-		if err := r.log.cut(record.index); err != nil {
-			return fmt.Errorf("Error writing log record: %w", err)
-		}
-	}
-	if err := r.log.put(record.index, record.term, record.sql); err != nil {
-		return fmt.Errorf("Error writing log record: %w", err)
+	if err := r.log.apply(r.committed(e.commit, upTo)); err != nil {
+		r.output.logf(levelError, "DBM", "%v", err)
 	}
 	return nil
 }
 
-// vote decides about a candidate, whose log ends with a record.
-func (r *raft) vote(term, id int, index uint64, logTerm int) error {
-	r.incoming.Lock()
-	defer r.incoming.Unlock()
+// committed notes what the leader has committed, up to a record of this log, and returns how far the database may take the log over.
+func (r *raft) committed(leaders, upTo uint64) uint64 {
 	r.mu.Lock()
-	current := r.term
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	if leaders > r.commit {
+		r.commit = min(leaders, upTo)
+	}
+	return r.commit
+}
+
+// take puts a record into the log, when that has the one before it, and tells whether it was new. A record of another term that is in its place goes, with
+// all after it.
+func (r *raft) take(record logRecord) (added bool, err error) {
+	if record.sql == "" {
+		return false, errors.New("Empty SQL command in log record")
+	}
+	if record.index > 0 {
+		before, has, err := r.log.term(record.prevIndex)
+		switch {
+		case err != nil || !has:
+			return false, errors.New("Error loading previous log record")
+		case before != record.prevTerm:
+			return false, errors.New("Previous log record missmatch")
+		}
+	}
+	if term, has, err := r.log.term(record.index); err == nil && has && term == record.term {
+		return false, nil
+	} else if err == nil && has {
+		if err := r.log.cut(record.index); err != nil {
+			r.output.logf(levelError, "DBM", "%v", err)
+		}
+	}
+	if err := r.log.put(record.index, record.term, record.sql); err != nil {
+		return false, errors.New("Error writing log record")
+	}
+	return true, nil
+}
+
+// vote decides about a candidate, whose log ends with a record. It does not count as a sign of life: the next look at the time may begin an election
+// against the one that has the vote.
+func (r *raft) vote(term uint32, id int, index uint64, logTerm uint32) error {
+	current := r.currentTerm()
+	lastIndex, lastTerm := r.log.end()
 	if term < current {
 		return errors.New("Candidate's term is outdated")
 	}
@@ -151,7 +147,7 @@ func (r *raft) vote(term, id int, index uint64, logTerm int) error {
 		r.logf("New term (%d) discovered from candidate %d", term, id)
 		r.stepDown(term)
 	}
-	if lastIndex, lastTerm := r.log.end(); lastTerm > logTerm || lastTerm == logTerm && lastIndex > index {
+	if lastTerm > logTerm || lastTerm == logTerm && lastIndex > index {
 		return errors.New("Candidate's log is outdated")
 	}
 	r.mu.Lock()
@@ -159,10 +155,11 @@ func (r *raft) vote(term, id int, index uint64, logTerm int) error {
 		r.mu.Unlock()
 		return errors.New("Already voted for another candidate")
 	}
-	// oned does not count this as a sign of life: its next look at the time may begin an election against the one it has voted for.
-	r.votedFor, r.heard = id, time.Now()
+	r.votedFor = id
+	current = r.term
 	r.mu.Unlock()
-	return r.save()
+	r.save(current, id)
+	return nil
 }
 
 // forward passes a call on to the leader, and returns its answer as it is.

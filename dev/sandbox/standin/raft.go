@@ -22,9 +22,10 @@ const (
 // zoneID is the zone that the stand-in is in: it knows no federation.
 const zoneID = 0
 
-// raft keeps the database of a server the same as those of the other servers of its zone. It follows oned in all but one thing: oned takes
-// the commit index of a heartbeat for its whole log, also for records that the leader does not have, and applies those. Here a follower
-// counts only those records that the leader has sent it or found at it, and the leader begins with the newest one.
+// raft keeps the database of a server the same as those of the other servers of its zone. It follows oned, also where that loses or invents something:
+// a follower takes the commit index of a heartbeat for its whole log, and applies records that the leader does not have; a vote that is given does not
+// put off an election; a login that another server refuses is read as the highest term there is, and saved; a leader that hears of no follower
+// goes on, and its writes wait without a limit. Calls of other servers pass each other, and so do writes of the state.
 type raft struct {
 	id       int
 	settings raftSettings
@@ -36,22 +37,17 @@ type raft struct {
 
 	output *onedLogger
 
-	// incoming keeps a vote and a record from passing each other, saving the newest state from being overwritten by an older one.
-	incoming, saving sync.Mutex
-
-	mu             sync.Mutex
-	state          memberState
-	term, votedFor int
-	commit         uint64
-	leaderID       int
-	servers        map[int]string
-	heard          time.Time
-	reconciling    bool
-	leadership     *leadership
-	// confirmed is the newest record that the leader of this term has as well.
-	confirmed uint64
-
-	threads sync.WaitGroup
+	mu          sync.Mutex
+	state       memberState
+	term        uint32
+	votedFor    int
+	commit      uint64
+	leaderID    int
+	servers     map[int]string
+	heard       time.Time
+	reconciling bool
+	leadership  *leadership
+	threads     sync.WaitGroup
 }
 
 // newRaft reads what the server remembers.
@@ -122,7 +118,7 @@ func (r *raft) tick(ctx context.Context) {
 }
 
 // stepDown makes the server a follower, in a term that is newer than its own or, with 0, in its own.
-func (r *raft) stepDown(term int) {
+func (r *raft) stepDown(term uint32) {
 	applied, err := r.log.setup()
 	if err != nil {
 		r.logf("%v", err)
@@ -132,82 +128,75 @@ func (r *raft) stepDown(term int) {
 		r.leadership.end()
 		r.leadership = nil
 	}
-	r.state, r.leaderID, r.reconciling, r.confirmed = follower, alone, false, 0
-	if err == nil {
-		r.commit = applied
-	}
+	r.state, r.leaderID, r.commit = follower, alone, applied
 	newer := term > r.term
 	if newer {
 		r.term, r.votedFor = term, alone
 	}
+	votedFor := r.votedFor
 	r.mu.Unlock()
 	r.logf("oned is set to follower mode")
 	if newer {
-		if err := r.save(); err != nil {
-			r.logf("%v", err)
-		}
+		r.save(term, votedFor)
 	}
 }
 
-// save writes the term and the vote, as they are now, into the database.
-func (r *raft) save() error {
-	r.saving.Lock()
-	defer r.saving.Unlock()
-	r.mu.Lock()
-	term, votedFor := r.term, r.votedFor
-	r.mu.Unlock()
+// save writes a term and a vote into the database.
+func (r *raft) save(term uint32, votedFor int) {
 	if err := r.log.saveState(term, votedFor); err != nil {
-		return fmt.Errorf("write RAFT_STATE to the database: %w", err)
+		r.logf("write RAFT_STATE to the database: %v", err)
 	}
-	return nil
 }
 
 var (
 	errFollower     = errors.New("Tried to modify DB being a follower")
-	errUnreplicated = errors.New("Cannot replicate log record on followers")
+	errNoLonger     = errors.New("Not applying log record, oned is now a follower")
+	errUnreplicated = errors.New("Cannot replicate log record on followers: oned is now follower")
 )
 
-// exec changes the database: it returns when most of the servers have the change, and this one has applied it.
+// exec changes the database: it returns when most of the servers have the change, and this one has applied it, or when the server leads no longer.
 func (r *raft) exec(sql string) error {
+	err := r.write(sql)
+	if err != nil {
+		r.output.logf(levelError, "DBM", "%v", err)
+	}
+	return err
+}
+
+func (r *raft) write(sql string) error {
 	r.mu.Lock()
-	lead := r.leadership
+	lead, term := r.leadership, r.term
 	r.mu.Unlock()
 	if lead == nil {
 		return errFollower
 	}
-	index, err := r.log.add(lead.term, sql, func() bool { return r.leads(lead) })
+	index, err := r.log.add(term, sql)
 	if err != nil {
 		return fmt.Errorf("Cannot insert log record in DB: %w", err)
 	}
-	return r.replicate(lead, index)
+	return r.replicate(index)
 }
 
-func (r *raft) currentTerm() int {
+func (r *raft) currentTerm() uint32 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.term
 }
 
-// leads tells whether a leadership is not over.
-func (r *raft) leads(lead *leadership) bool {
+// leads tells whether the server is the leader at the moment, in whichever term.
+func (r *raft) leads() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.leadership == lead
+	return r.state == leader
 }
 
 // replicate waits until most of the servers have a record, and applies it.
-func (r *raft) replicate(lead *leadership, index uint64) error {
-	var replicated bool
-	timeout := time.NewTimer(r.times.Replication)
-	defer timeout.Stop()
-	select {
-	case replicated = <-r.await(lead, index):
-	case <-timeout.C:
-	}
-	if !r.leads(lead) {
-		return errors.New("Not applying log record, oned is now a follower")
-	}
-	if !replicated {
+func (r *raft) replicate(index uint64) error {
+	replicated := r.await(index)
+	switch {
+	case !r.leads():
+		return errNoLonger
+	case !replicated:
 		return errUnreplicated
 	}
 	return r.log.apply(index)

@@ -64,11 +64,9 @@ type RaftTimes struct {
 	WarmUp time.Duration
 	// Tick is how often it looks whether a heartbeat or an election is due.
 	Tick time.Duration
-	// Replication is how long a write waits for the other servers before it fails.
-	Replication time.Duration
 }
 
 // onedTimes are oned's own.
 func onedTimes() RaftTimes {
-	return RaftTimes{WarmUp: 15 * time.Second, Tick: 50 * time.Millisecond, Replication: 90 * time.Second}
+	return RaftTimes{WarmUp: 15 * time.Second, Tick: 50 * time.Millisecond}
 }

@@ -111,8 +111,9 @@ func TestProtocol(t *testing.T) {
 	send := func(term int, commit, index int64, recordTerm int, before int64, beforeTerm int, sql string) []any {
 		return []any{0, commit, term, index, recordTerm, before, beforeTerm, int64(-1), sql}
 	}
+	// The marks are no hexadecimal digits, which a hash may begin with.
 	change := func(password string) string {
-		return "UPDATE user_pool SET body = REPLACE(body, '<PASSWORD>', '<PASSWORD>" + password + "') WHERE oid = 1"
+		return "UPDATE user_pool SET body = REPLACE(body, '<PASSWORD><![CDATA[', '<PASSWORD><![CDATA[" + password + "') WHERE oid = 1"
 	}
 	run := func(steps ...step) {
 		t.Helper()
@@ -145,30 +146,55 @@ func TestProtocol(t *testing.T) {
 		step{"no statement", "replicate", send(4, 0, 1, 4, 0, 0, ""), refused("replicate", "Empty SQL command in log record", 4)},
 		step{"a gap", "replicate", send(4, 0, 3, 4, 2, 4, "x"), refused("replicate", "Error loading previous log record", 4)},
 		step{"another log", "replicate", send(4, 0, 1, 4, 0, 2, "x"), refused("replicate", "Previous log record missmatch", 4)},
-		step{"a record", "replicate", send(4, 0, 1, 4, 0, 0, change("a")), "1 | 4 | 0"},
-		step{"the same again", "replicate", send(4, 0, 1, 4, 0, 0, change("a")), "1 | 4 | 0"},
-		step{"a second record, and the first is committed", "replicate", send(4, 1, 2, 4, 1, 4, change("b")), "1 | 4 | 0"},
+		step{"a record", "replicate", send(4, 0, 1, 4, 0, 0, change("x")), "1 | 4 | 0"},
+		step{"the same again", "replicate", send(4, 0, 1, 4, 0, 0, change("x")), "1 | 4 | 0"},
+		step{"a second record, and the first is committed", "replicate", send(4, 1, 2, 4, 1, 4, change("y")), "1 | 4 | 0"},
 		step{"a shorter log", "voterequest", vote(5, 0, 1, 4), refused("voterequest", "Candidate's log is outdated", 4)},
 		step{"an older log", "voterequest", vote(5, 0, 9, 3), refused("voterequest", "Candidate's log is outdated", 5)},
 	)
-	if got := m.passwords()["serveradmin"]; !strings.HasPrefix(got, "a") || strings.HasPrefix(got, "ab") || strings.HasPrefix(got, "ba") {
+	if got := m.passwords()["serveradmin"]; !strings.HasPrefix(got, "x") || strings.HasPrefix(got, "xy") || strings.HasPrefix(got, "yx") {
 		t.Errorf("the password is %s: the first record was to be applied, once, and the second was not", got)
 	}
 	run(
 		step{"a new leader's heartbeat, ahead of what it has sent", "replicate", send(6, 2, 0, 0, 0, 0, ""), "1 | 5 | 0"},
 	)
-	if got := m.passwords()["serveradmin"]; !strings.HasPrefix(got, "a") {
-		t.Errorf("the password is %s: a record that the leader may not have was applied", got)
+	if got := m.passwords()["serveradmin"]; !strings.HasPrefix(got, "yx") {
+		t.Errorf("the password is %s: a record that the leader does not have was not applied", got)
 	}
 	run(
-		step{"a record in the place of another", "replicate", send(6, 1, 2, 6, 1, 4, change("c")), "1 | 6 | 0"},
+		step{"a record in the place of another", "replicate", send(6, 1, 2, 6, 1, 4, change("z")), "1 | 6 | 0"},
 		step{"that is committed", "replicate", send(6, 2, 0, 0, 0, 0, ""), "1 | 6 | 0"},
 	)
-	if got := m.passwords()["serveradmin"]; !strings.HasPrefix(got, "ca") {
-		t.Errorf("the password is %s, want one that begins with the records 2 and 1", got)
+	if got := m.passwords()["serveradmin"]; !strings.HasPrefix(got, "yx") {
+		t.Errorf("the password is %s: what has the place of an applied record was applied", got)
 	}
-	want := raftStatus{ServerID: 1, State: isFollower, Term: 6, VotedFor: -1, Commit: 2, Index: 2, LogTerm: 6}
+	run(
+		step{"a record that the database refuses", "replicate", send(6, 2, 3, 6, 2, 6, "UPDATE nothing SET x = 1"), "1 | 6 | 0"},
+		step{"another one", "replicate", send(6, 3, 4, 6, 3, 6, change("w")), "1 | 6 | 0"},
+		step{"both are committed", "replicate", send(6, 4, 0, 0, 0, 0, ""), "1 | 6 | 0"},
+	)
+	if got := m.passwords()["serveradmin"]; !strings.HasPrefix(got, "wyx") {
+		t.Errorf("the password is %s: a record after one that the database refuses was not applied", got)
+	}
+	run(
+		step{"a candidate without an id", "voterequest", vote(7, -1, 9, 9), "0 | [one.zone.voterequest]  | 8192 | 6 | -1"},
+		step{"a term without a sign", "replicate", send(-1, 4, 0, 0, 0, 0, ""), "1 | 6 | 0"},
+		step{"an old leader again", "replicate", send(6, 4, 0, 0, 0, 0, ""), refused("replicate", "Leader term (6) is outdated (4294967295)", -1)},
+	)
+	want := raftStatus{ServerID: 1, State: isFollower, Term: 4294967295, VotedFor: -1, Commit: 4, Index: 4, LogTerm: 6}
 	if got, err := m.status(); err != nil || got != want {
 		t.Errorf("status %+v, %v, want %+v", got, err, want)
 	}
+}
+
+// TestVoteIsNoSignOfLife gives a follower one candidate's call for its vote after the other: it begins an election all the same.
+func TestVoteIsNoSignOfLife(t *testing.T) {
+	c := newCluster(t, testTimes)
+	m := c.members[1]
+	m.start()
+	waitFor(t, "an election", func() bool {
+		_, refused := m.call("one.zone.voterequest", 1, 2, int64(0), 0)
+		s, err := m.status()
+		return refused == nil && err == nil && s.Term > 1
+	})
 }

@@ -98,48 +98,56 @@ func (d *daemon) zoneRaftStatus(_ *database, caller *user, _ []value) (value, *r
 // zoneReplicate takes a record or a heartbeat: the id of the leader, what it has committed, its term; the record's index and term, the index
 // and term of the one before, its index in a federation, and its statement.
 func (d *daemon) zoneReplicate(_ *database, caller *user, params []value) (value, *rpcError) {
-	return d.protocol(caller, params, 8, func(n []int64) error {
-		if len(params) < 9 {
-			return errors.New("Empty SQL command in log record")
+	return d.protocol(caller, params, 8, func(n []int64) *rpcError {
+		sql, failed := stringParameter(params, 8)
+		if failed != nil {
+			return failed
 		}
-		return d.raft.receive(entry{
-			leader: int(n[0]), commit: uint64(n[1]), leaderTerm: int(n[2]),
-			record: logRecord{
-				index: uint64(n[3]), term: int(n[4]), prevIndex: uint64(n[5]), prevTerm: int(n[6]), sql: params[8].string(),
-			},
-		})
+		return action(d.raft.receive(entry{
+			leader: int(n[0]), commit: uint64(n[1]), leaderTerm: uint32(n[2]),
+			record: logRecord{index: uint64(n[3]), term: uint32(n[4]), prevIndex: uint64(n[5]), prevTerm: uint32(n[6]), sql: sql},
+		}))
 	})
 }
 
 // zoneVoteRequest answers a candidate: its term, its id, and the index and the term of its newest record.
 func (d *daemon) zoneVoteRequest(_ *database, caller *user, params []value) (value, *rpcError) {
-	return d.protocol(caller, params, 4, func(n []int64) error {
+	return d.protocol(caller, params, 4, func(n []int64) *rpcError {
 		if n[1] < 0 {
-			return fmt.Errorf("%d is no id of a server", n[1])
+			return failure(codeInternal, "")
 		}
-		return d.raft.vote(int(n[0]), int(n[1]), uint64(n[2]), int(n[3]))
+		return action(d.raft.vote(uint32(n[0]), int(n[1]), uint64(n[2]), uint32(n[3])))
 	})
 }
 
+// action is a call that fails for what the server knows.
+func action(err error) *rpcError {
+	if err == nil {
+		return nil
+	}
+	return failure(codeAction, err.Error())
+}
+
 // protocol answers a call of another server, whose first parameters are so many numbers, with the term from before the call.
-func (d *daemon) protocol(caller *user, params []value, numbers int, act func([]int64) error) (value, *rpcError) {
-	term := d.raft.currentTerm()
-	if refused := notAllowed(caller, actionOnZone); refused != nil {
-		refused.id = term
+func (d *daemon) protocol(caller *user, params []value, numbers int, act func([]int64) *rpcError) (value, *rpcError) {
+	term := termValue(d.raft.currentTerm())
+	refused := notAllowed(caller, actionOnZone)
+	if refused == nil {
+		given := make([]int64, numbers)
+		for i := range given {
+			if i >= len(params) {
+				return value{}, badParameter("Not enough parameters")
+			}
+			var err error
+			if given[i], err = params[i].long(); err != nil {
+				return value{}, badParameter("Parameter that is supposed to be integer is not")
+			}
+		}
+		refused = act(given)
+	}
+	if refused != nil {
+		refused.id = *term.I4
 		return value{}, refused
 	}
-	given := make([]int64, numbers)
-	for i := range given {
-		if i >= len(params) {
-			return value{}, failure(codeAPI, fmt.Sprintf("%d parameters were expected.", numbers))
-		}
-		var err error
-		if given[i], err = params[i].long(); err != nil {
-			return value{}, failure(codeAPI, err.Error())
-		}
-	}
-	if err := act(given); err != nil {
-		return value{}, &rpcError{codeAction, err.Error(), term}
-	}
-	return intValue(term), nil
+	return term, nil
 }
