@@ -88,7 +88,11 @@ func TestContainer(t *testing.T) {
 			if got := c.mustExec(asRoot, "grep", "^HOSTNAME", "/etc/one/oned.conf"); got != `HOSTNAME = "one-0.one.svc.cluster.local"` {
 				t.Errorf("oned.conf has %s", got)
 			}
+			wantProbes(t, volume, oldest)
 			wantStopped(t, c)
+		}},
+		{"tools without their libraries", func(t *testing.T) {
+			testMissingLibrary(t, built, volume)
 		}},
 		{"upgrade that is cut off", func(t *testing.T) {
 			for _, after := range []time.Duration{50, 100, 200, 300, 400, 600, 800} {
@@ -239,6 +243,7 @@ func upgrade(t *testing.T, c *container, volume, version string) {
 	if got := read(t, filepath.Join(volume, "remotes/VERSION")); got != version+"\n" {
 		t.Errorf("drivers of %q with OpenNebula %s", got, version)
 	}
+	wantProbes(t, volume, version)
 	if out := c.mustExec(asOneadmin, "onedb", "version", "-v"); !strings.Contains(out, "Required version:        "+version) {
 		t.Errorf("onedb version prints %q", out)
 	}
