@@ -24,7 +24,7 @@ func TestVersionsAgree(t *testing.T) {
 	}
 	for name, versions := range map[string][2]string{
 		"Trivy, embedded and in Dagger": {
-			find("dev/tools/trivy.mod", `github.com/aquasecurity/trivy v(\S+)`), find("ci/engine/scan.go", `ghcr.io/aquasecurity/trivy:([^@]+)@sha256:`),
+			find("dev/tools/trivy.mod", `github.com/aquasecurity/trivy v(\S+)`), find("ci/engine/run.go", `ghcr.io/aquasecurity/trivy:([^@]+)@sha256:`),
 		},
 		"Go, of the module and of the checks": {find("go.mod", `(?m)^go (\S+)$`), find("ci/checks.go", `library/golang:([0-9.]+)-bookworm@sha256:`)},
 		"Go, of the image and of the checks": {
@@ -62,7 +62,7 @@ func TestRenovateFindsPins(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range []string{
-		"ci/engine/scan.go", "ci/checks.go", "dagger.json", ".github/workflows/ci.yml", ".github/workflows/schedule.yml",
+		"ci/engine/run.go", "ci/checks.go", "dagger.json", ".github/workflows/ci.yml", ".github/workflows/schedule.yml",
 		"chart/opennebula/charts/mariadb/values.yaml", "dev/chart/kubeschema/modules.go",
 	} {
 		content, err := os.ReadFile(filepath.Join(root, file))
