@@ -14,14 +14,21 @@ const answerLimit = 16 << 20
 
 // request makes a call to one of the servers beside oned, and returns the answer when it has the status that is wanted.
 func (t Target) request(ctx context.Context, method, url string, body []byte, prepare func(*http.Request), want int) ([]byte, error) {
-	response, answer, err := t.exchange(ctx, method, url, body, prepare)
+	answer, err := t.exchange(ctx, method, url, body, prepare)
 	if err != nil {
 		return nil, err
 	}
-	if response.StatusCode != want {
-		return nil, &statusError{method, url, response.StatusCode, clip(string(answer))}
+	if answer.status != want {
+		return nil, &statusError{method, url, answer.status, clip(string(answer.body))}
 	}
-	return answer, nil
+	return answer.body, nil
+}
+
+// reply is an answer that has been read.
+type reply struct {
+	status  int
+	cookies []*http.Cookie
+	body    []byte
 }
 
 // statusError is an answer with another status than the one that is wanted.
@@ -36,27 +43,27 @@ func (e *statusError) Error() string {
 }
 
 // exchange makes a call and reads the answer, whatever its status.
-func (t Target) exchange(ctx context.Context, method, url string, body []byte, prepare func(*http.Request)) (*http.Response, []byte, error) {
+func (t Target) exchange(ctx context.Context, method, url string, body []byte, prepare func(*http.Request)) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.limit())
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
 	prepare(request)
 	response, err := t.HTTP.Do(request)
 	if err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, answerLimit+1))
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the answer to %s %s: %w", method, url, err)
+		return reply{}, fmt.Errorf("read the answer to %s %s: %w", method, url, err)
 	}
 	if len(answer) > answerLimit {
-		return nil, nil, fmt.Errorf("the answer to %s %s has more than %d bytes, which is not read", method, url, answerLimit)
+		return reply{}, fmt.Errorf("the answer to %s %s has more than %d bytes, which is not read", method, url, answerLimit)
 	}
-	return response, answer, nil
+	return reply{response.StatusCode, response.Cookies(), answer}, nil
 }
 
 // login adds the session's user and password to a request.

@@ -38,23 +38,23 @@ func (t Target) loginFireEdge(ctx context.Context, user, password string) error 
 	}
 	const method = http.MethodPost
 	at := t.FireEdge + "/fireedge/api/auth"
-	response, answer, err := t.exchange(ctx, method, at, body, func(r *http.Request) { r.Header.Set("Content-Type", "application/json") })
+	answer, err := t.exchange(ctx, method, at, body, func(r *http.Request) { r.Header.Set("Content-Type", "application/json") })
 	if err != nil {
 		return err
 	}
-	if response.StatusCode != http.StatusOK {
-		return &statusError{method, at, response.StatusCode, clip(string(answer))}
+	if answer.status != http.StatusOK {
+		return &statusError{method, at, answer.status, clip(string(answer.body))}
 	}
 	var session struct {
 		Data json.RawMessage `json:"data"`
 	}
-	if err := json.Unmarshal(answer, &session); err != nil {
-		return fmt.Errorf("the answer of %d bytes is not JSON: %w", len(answer), err)
+	if err := json.Unmarshal(answer.body, &session); err != nil {
+		return fmt.Errorf("the answer of %d bytes is not JSON: %w", len(answer.body), err)
 	}
 	if hasToken(session.Data) {
 		return nil
 	}
-	for _, cookie := range response.Cookies() {
+	for _, cookie := range answer.cookies {
 		if value, err := url.QueryUnescape(cookie.Value); err == nil && cookie.Name == sessionCookie && hasToken([]byte(value)) {
 			return nil
 		}

@@ -77,7 +77,7 @@ func (t Target) allocate(ctx context.Context, method string, params ...xmlrpc.Va
 }
 
 // ensure returns the number of the object of this name in a pool; when there is none, it makes it.
-func (t Target) ensure(ctx context.Context, name string, pool func(ctx context.Context) ([]object, error), make func(ctx context.Context) (int, error)) (int, error) {
+func (t Target) ensure(ctx context.Context, name string, pool func(ctx context.Context) ([]object, error), create func(ctx context.Context) (int, error)) (int, error) {
 	made, err := pool(ctx)
 	if err != nil {
 		return 0, err
@@ -87,7 +87,7 @@ func (t Target) ensure(ctx context.Context, name string, pool func(ctx context.C
 			return o.ID, nil
 		}
 	}
-	return make(ctx)
+	return create(ctx)
 }
 
 // isGone tells whether a refusal is that there is no such object: what is being removed has been, then.

@@ -10,14 +10,14 @@ import (
 
 // Showback has oned calculate what all virtual machines have used, and looks for one that has run.
 func (t Target) Showback(ctx context.Context, machine int) error {
-	any := xmlrpc.Number(-1)
-	if _, err := t.call(ctx, "one.vmpool.calculateshowback", any, any, any, any); err != nil {
+	unlimited := xmlrpc.Number(-1)
+	if _, err := t.call(ctx, "one.vmpool.calculateshowback", unlimited, unlimited, unlimited, unlimited); err != nil {
 		return fmt.Errorf("calculate showback: %w; look into oned.log for the reason", err)
 	}
 	var records struct {
 		Machines []int `xml:"SHOWBACK>VMID"`
 	}
-	if err := t.document(ctx, &records, "one.vmpool.showback", xmlrpc.Number(-2), any, any, any, any); err != nil {
+	if err := t.document(ctx, &records, "one.vmpool.showback", xmlrpc.Number(-2), unlimited, unlimited, unlimited, unlimited); err != nil {
 		return fmt.Errorf("ask for the showback that was calculated: %w; look into oned.log for the reason", err)
 	}
 	if !slices.Contains(records.Machines, machine) {
