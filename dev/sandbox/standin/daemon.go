@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -44,6 +45,7 @@ type daemon struct {
 	log        *onedLogger
 	// hookRecords is how many records of its executions a hook keeps.
 	hookRecords int
+	worker
 }
 
 // rpcError is a call that fails: the text and the code that the caller gets, and the number of what it is about.
@@ -62,7 +64,9 @@ type method struct {
 }
 
 func (d *daemon) methods() map[string]method {
-	return map[string]method{
+	calls := d.objectMethods()
+	maps.Copy(calls, d.vmMethods())
+	maps.Copy(calls, map[string]method{
 		"one.hook.allocate":    {d.hookAllocate, false},
 		"one.hook.delete":      {d.hookDelete, false},
 		"one.hook.info":        {d.hookInfo, true},
@@ -78,7 +82,8 @@ func (d *daemon) methods() map[string]method {
 		"one.zone.raftstatus":  {d.zoneRaftStatus, true},
 		"one.zone.replicate":   {d.zoneReplicate, true},
 		"one.zone.voterequest": {d.zoneVoteRequest, true},
-	}
+	})
+	return calls
 }
 
 func (d *daemon) answer(ctx context.Context, request methodCall) methodResponse {
@@ -218,7 +223,7 @@ func target(db *database, caller *user, params []value) (*user, *rpcError) {
 	if u == nil {
 		return nil, &rpcError{codeNoExists, fmt.Sprintf("Error getting user [%d].", id), id}
 	}
-	if caller.ID != 0 && caller.ID != u.ID {
+	if caller.GID != oneadminGroup && caller.ID != u.ID {
 		return nil, failure(codeAuthorization, fmt.Sprintf("User [%d] : Not authorized to perform MANAGE USER [%d].", caller.ID, id))
 	}
 	return u, nil
@@ -247,7 +252,7 @@ func (d *daemon) userInfo(db *database, caller *user, params []value) (value, *r
 
 // userPoolInfo answers with all users, the newest first.
 func (d *daemon) userPoolInfo(db *database, caller *user, _ []value) (value, *rpcError) {
-	if caller.ID != 0 {
+	if caller.GID != oneadminGroup {
 		return value{}, failure(codeAuthorization, fmt.Sprintf("User [%d] : Not authorized to perform USE USER [-1].", caller.ID))
 	}
 	quotas, failed := d.defaultQuotas()
@@ -263,7 +268,7 @@ func (d *daemon) userPoolInfo(db *database, caller *user, _ []value) (value, *rp
 
 // userAllocate makes a user of a name, a password and an authentication driver, and answers with its id when the database has it.
 func (d *daemon) userAllocate(_ *database, caller *user, params []value) (value, *rpcError) {
-	if caller.ID != 0 {
+	if caller.GID != oneadminGroup {
 		return value{}, failure(codeAuthorization, fmt.Sprintf("User [%d] : Not authorized to perform CREATE USER.", caller.ID))
 	}
 	made := user{GID: usersGroup, GName: "users", Enabled: 1}

@@ -80,14 +80,34 @@ func (d *hookDriver) publish(request methodCall, result []value) error {
 	if err != nil {
 		return err
 	}
-	line := fmt.Sprintf("EVENT API %s %d %s\n", message.Call, message.Result, base64.StdEncoding.EncodeToString(content))
+	d.send(fmt.Sprintf("EVENT API %s %d", message.Call, message.Result), content)
+	return nil
+}
+
+// publishState tells the subscribers of the new state of a virtual machine.
+func (d *hookDriver) publishState(vm *node) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	state, lcm, id := vmStates[vm.number("STATE")], lcmStates[vm.number("LCM_STATE")], vm.get("ID")
+	remote := ""
+	if record := lastRecord(vm); record != nil {
+		remote = record.get("HOSTNAME")
+	}
+	message := elem("HOOK_MESSAGE", leaves("HOOK_TYPE", "STATE", "HOOK_OBJECT", "VM", "STATE", state, "LCM_STATE", lcm, "RESOURCE_ID", id,
+		"REMOTE_HOST", remote)...)
+	message.children = append(message.children, vm)
+	d.send(fmt.Sprintf("EVENT STATE VM/%s/%s/%s", state, lcm, id), []byte(message.String()))
+}
+
+// send gives an event to all subscribers.
+func (d *hookDriver) send(key string, content []byte) {
+	line := key + " " + base64.StdEncoding.EncodeToString(content) + "\n"
 	for events := range d.subscribers {
 		select {
 		case events <- line:
 		default:
 		}
 	}
-	return nil
 }
 
 // subscribe sends the events to a connection until its other end closes it.

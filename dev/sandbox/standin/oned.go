@@ -102,6 +102,14 @@ func (h Host) serveDatabase(ctx context.Context, release *semver.Version, db *da
 	if d.hookRecords, err = hookRecords(config); err != nil {
 		return err
 	}
+	if d.worker, err = h.newWorker(); err != nil {
+		return err
+	}
+	if raft.id == alone {
+		if err := d.bootstrapObjects(); err != nil {
+			return err
+		}
+	}
 	d.hooks = &hookDriver{record: d.recordExecution, log: log, subscribers: map[chan string]struct{}{}}
 	closeDrivers, err := h.startDrivers(ctx, config, d.hooks, log)
 	if err != nil {
@@ -113,6 +121,7 @@ func (h Host) serveDatabase(ctx context.Context, release *semver.Version, db *da
 	defer member.Wait()
 	defer leave()
 	member.Go(func() { raft.run(ctx) })
+	member.Go(func() { d.work(ctx) })
 	return h.serve(ctx, release, config, d)
 }
 

@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// notAllowed refuses a user who is not oneadmin.
+// notAllowed refuses a user who is not in the group of oneadmin.
 func notAllowed(caller *user, what string) *rpcError {
-	if caller.ID == 0 {
+	if caller.GID == oneadminGroup {
 		return nil
 	}
 	return failure(codeAuthorization, fmt.Sprintf("User [%d] %s.", caller.ID, what))
