@@ -71,7 +71,11 @@ func (h Host) hem(ctx context.Context) error {
 	defer m.running.Wait()
 	for {
 		// A connection that ends comes back with oned, as ZeroMQ's do.
-		_ = m.listen(ctx, strings.TrimPrefix(config.Events, "tcp://"))
+		if err := m.listen(ctx, strings.TrimPrefix(config.Events, "tcp://")); errors.Is(err, errDeaf) {
+			_, _ = fmt.Fprintln(h.Stderr, err)
+			<-ctx.Done()
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -106,7 +110,11 @@ func (m *hookManager) listen(ctx context.Context, address string) error {
 		if err != nil {
 			return err
 		}
-		if err := m.handle(ctx, line); err != nil {
+		err = m.handle(ctx, line)
+		if errors.Is(err, errDeaf) {
+			return err
+		}
+		if err != nil {
 			m.logf("E", "%v", err)
 		}
 	}
@@ -142,39 +150,72 @@ func (m *hookManager) load(ctx context.Context) {
 	m.logf("I", "Hooks successfully loaded")
 }
 
-// handle runs the hooks of an event, and learns from it which hooks there are.
+// errDeaf ends the hook manager's listening for good: what oned tells of after that is lost.
+var errDeaf = errors.New("undefined method `key' for nil:NilClass")
+
+// handle runs the hooks of an event, and learns from it which hooks there are. A key is EVENT API <call> <result>, or
+// EVENT STATE <kind>/<state>/<state of an active machine>/<id>.
 func (m *hookManager) handle(ctx context.Context, event string) error {
 	fields := strings.Fields(event)
-	if len(fields) != 5 {
+	if len(fields) < 4 {
 		return fmt.Errorf("the event %.80q is none", event)
 	}
-	content, err := base64.StdEncoding.DecodeString(fields[4])
-	if err != nil {
-		return fmt.Errorf("event %s: %w", fields[2], err)
+	key := fields[2]
+	if fields[1] == "STATE" {
+		key = path.Dir(key)
 	}
-	var message hookMessage
-	if err := xml.Unmarshal(content, &message); err != nil {
-		return fmt.Errorf("event %s: %w", fields[2], err)
+	content, err := base64.StdEncoding.DecodeString(fields[len(fields)-1])
+	if err != nil {
+		return fmt.Errorf("event %s: %w", key, err)
+	}
+	message, err := parseDocument(string(content))
+	if err != nil {
+		return fmt.Errorf("event %s: %w", key, err)
 	}
 	for _, hook := range m.hooks {
-		if hook.Template.get("CALL") == message.Call {
+		if hook.key() == key {
 			m.running.Go(func() {
 				m.slots <- struct{}{}
 				defer func() { <-m.slots }()
-				m.execute(ctx, hook)
+				m.execute(ctx, hook, message)
 			})
 		}
 	}
 	switch {
-	case message.Result != 1:
-	case message.Call == "one.hook.allocate":
-		return m.reload(ctx, message.parameter("OUT", 2))
-	case message.Call == "one.hook.delete":
-		id, err := strconv.Atoi(message.parameter("IN", 2))
+	case message.get("CALL_INFO/RESULT") != "1":
+	case key == "one.hook.allocate":
+		return m.reload(ctx, parameter(message, "OUT", "2"))
+	case key == "one.hook.delete":
+		id, err := strconv.Atoi(parameter(message, "IN", "2"))
+		if _, known := m.hooks[id]; !known {
+			return errDeaf
+		}
 		delete(m.hooks, id)
 		return err
 	}
 	return nil
+}
+
+// parameter is the value of a parameter of a call, which is IN or OUT, at a position.
+func parameter(message *node, kind, position string) string {
+	for _, p := range message.at("CALL_INFO/PARAMETERS").all("PARAMETER") {
+		if p.get("TYPE") == kind && p.get("POSITION") == position {
+			return p.get("VALUE")
+		}
+	}
+	return ""
+}
+
+// arguments are those of a hook's command; some stand for what has happened.
+func (h hookDocument) arguments(message *node) string {
+	arguments := strings.Fields(h.Template.get("ARGUMENTS"))
+	for i, argument := range arguments {
+		what := map[string]string{"$API": "CALL_INFO", "$TEMPLATE": message.get("HOOK_OBJECT")}[argument]
+		if found := message.at(what); what != "" && found != nil {
+			arguments[i] = base64.StdEncoding.EncodeToString([]byte(found.String()))
+		}
+	}
+	return strings.Join(arguments, " ")
 }
 
 // reload asks oned for one hook.
@@ -206,15 +247,21 @@ type execution struct {
 }
 
 // execute runs a hook's command and reports what came of it.
-func (m *hookManager) execute(ctx context.Context, hook hookDocument) {
-	command, call := hook.Template.get("COMMAND"), hook.Template.get("CALL")
+func (m *hookManager) execute(ctx context.Context, hook hookDocument, message *node) {
+	command, call, arguments := hook.Template.get("COMMAND"), hook.key(), hook.arguments(message)
 	if !path.IsAbs(command) {
 		command = m.host.path(path.Join(m.basePath, command))
 	}
 	m.logf("I", "Executing hook %d for %s", hook.ID, call)
 	var stdout, stderr bytes.Buffer
+	var stdin io.Reader
+	if strings.EqualFold(hook.Template.get("ARGUMENTS_STDIN"), "yes") {
+		stdin = strings.NewReader(arguments)
+	} else if arguments != "" {
+		command += " " + arguments
+	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
 	// What a command leaves running keeps its output open, and must not keep the hook manager from ending.
 	cmd.WaitDelay = time.Second
 	result := execution{Command: command}
@@ -230,12 +277,12 @@ func (m *hookManager) execute(ctx context.Context, hook hookDocument) {
 	} else {
 		m.logf("E", "Failure executing hook %d for %s", hook.ID, call)
 	}
-	if err := m.report(ctx, hook.ID, result); err != nil {
+	if err := m.report(ctx, hook.ID, arguments, result); err != nil {
 		m.logf("E", "report the execution of hook %d: %v", hook.ID, err)
 	}
 }
 
-func (m *hookManager) report(ctx context.Context, id int, result execution) error {
+func (m *hookManager) report(ctx context.Context, id int, arguments string, result execution) error {
 	document, err := xml.Marshal(result)
 	if err != nil {
 		return err
@@ -246,7 +293,7 @@ func (m *hookManager) report(ctx context.Context, id int, result execution) erro
 	}
 	defer closeQuietly(connection)
 	defer context.AfterFunc(ctx, func() { closeQuietly(connection) })()
-	packed := base64.StdEncoding.EncodeToString(append([]byte("<ARGUMENTS></ARGUMENTS>"), document...))
+	packed := base64.StdEncoding.EncodeToString(append([]byte(leaf("ARGUMENTS", arguments).String()), document...))
 	if _, err := fmt.Fprintf(connection, "%d %d %s\n", result.Code, id, packed); err != nil {
 		return err
 	}

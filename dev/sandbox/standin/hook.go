@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +19,8 @@ type hookDocument struct {
 	Template attributes `xml:"TEMPLATE"`
 }
 
-// hookTypeAPI is what the database has for a hook of the type api.
-const hookTypeAPI = 2
+// hookType is what the database has for the type of a hook.
+func hookType(h hookDocument) int { return map[string]int{"state": 1, "api": 2}[h.Type] }
 
 // supportsHooks tells whether oned lets hooks have a call: those that tell about something and change nothing cannot have one.
 func supportsHooks(call string) bool { return !strings.HasSuffix(call, ".info") }
@@ -52,42 +53,74 @@ func (d *daemon) hookAllocate(_ *database, caller *user, params []value) (value,
 
 // parseHook reads the template of a hook.
 func (d *daemon) parseHook(template string) (made hookDocument, err error) {
-	values, err := parseConfig("template", template)
+	given, err := parseTemplate(template)
 	if err != nil {
 		return made, err
 	}
-	given := map[string]string{}
-	for name, value := range values {
-		given[strings.ToUpper(name)] = value
-	}
-	made = hookDocument{Name: given["NAME"], Type: strings.ToLower(given["TYPE"])}
-	_, known := d.methods()[given["CALL"]]
+	made = hookDocument{Name: given.take("NAME"), Type: strings.ToLower(given.take("TYPE"))}
 	switch {
 	case made.Type != "api" && made.Type != "state":
 		return made, fmt.Errorf("Invalid Hook type: %s", made.Type)
 	case made.Name == "":
 		return made, errors.New("Invalid name.")
-	case given["COMMAND"] == "":
+	case given.get("COMMAND") == "":
 		return made, errors.New("No COMMAND in template for Hook.")
-	case made.Type == "state":
-		return made, errors.New("the stand-in has hooks of the type api only")
-	case !known || !supportsHooks(given["CALL"]):
-		return made, fmt.Errorf("API call does not exist or is not supported: %s", given["CALL"])
 	}
-	for name := range given {
-		if !slices.Contains([]string{"NAME", "TYPE", "CALL", "COMMAND"}, name) {
-			return made, fmt.Errorf("the stand-in has hooks with NAME, TYPE, CALL and COMMAND only, not %s", name)
+	known := []string{"ARGUMENTS", "ARGUMENTS_STDIN", "COMMAND"}
+	if made.Type == "api" {
+		known = append(known, "CALL")
+		if _, has := d.methods()[given.get("CALL")]; !has || !supportsHooks(given.get("CALL")) {
+			return made, fmt.Errorf("API call does not exist or is not supported: %s", given.get("CALL"))
+		}
+	} else {
+		known = append(known, "RESOURCE", "STATE", "LCM_STATE")
+		if err := stateOfHook(given); err != nil {
+			return made, err
 		}
 	}
-	made.Template.set("CALL", given["CALL"])
-	made.Template.set("COMMAND", given["COMMAND"])
 	made.Template.set("REMOTE", "NO")
+	for _, attribute := range given.children {
+		if !slices.Contains(known, attribute.name) {
+			return made, fmt.Errorf("the stand-in has hooks with %q only, not %s", known, attribute.name)
+		}
+		made.Template.set(attribute.name, attribute.text)
+	}
 	return made, nil
+}
+
+// stateOfHook makes the state of a virtual machine that a hook is for of what its template says about it.
+func stateOfHook(given *node) error {
+	if resource := given.get("RESOURCE"); resource != "VM" {
+		return fmt.Errorf("the stand-in has hooks for states of VM only, not of %s", resource)
+	}
+	on := strings.ToUpper(given.take("ON"))
+	states, ok := map[string][2]int{
+		"PROLOG": {vmActive, lcmProlog}, "RUNNING": {vmActive, lcmRunning}, "SHUTDOWN": {vmActive, lcmEpilog}, "DONE": {vmDone, lcmInit},
+	}[on]
+	switch {
+	case ok:
+		given.merge(elem("", quoted("STATE", vmStates[states[0]]), quoted("LCM_STATE", lcmStates[states[1]])))
+	case on != "CUSTOM":
+		return fmt.Errorf("Unkown state condition: %s", on) //nolint:misspell // oned writes it so
+	case !slices.Contains(slices.Collect(maps.Values(vmStates)), given.get("STATE")):
+		return fmt.Errorf("Wrong STATE: %s", given.get("STATE"))
+	case !slices.Contains(slices.Collect(maps.Values(lcmStates)), given.get("LCM_STATE")):
+		return fmt.Errorf("Wrong LCM_STATE: %s", given.get("LCM_STATE"))
+	}
+	return nil
+}
+
+// key is what a hook is for: a call, or a state.
+func (h hookDocument) key() string {
+	if h.Type == "api" {
+		return h.Template.get("CALL")
+	}
+	return h.Template.get("RESOURCE") + "/" + h.Template.get("STATE") + "/" + h.Template.get("LCM_STATE")
 }
 
 // createHook gives a hook an id, which none has had before, and writes it into the database.
 func (d *daemon) createHook(made hookDocument) (int, error) {
-	taken, err := d.server.run("SELECT oid FROM hook_pool WHERE name = " + text(made.Name) + ";")
+	taken, err := d.server.run("SELECT oid FROM hook_pool WHERE name = " + d.server.literal(made.Name) + ";")
 	if err != nil {
 		return 0, err
 	}
@@ -103,7 +136,7 @@ func (d *daemon) createHook(made hookDocument) (int, error) {
 	}
 	return made.ID, d.exec(
 		lastID("hook_pool", made.ID),
-		fmt.Sprintf("INSERT INTO hook_pool VALUES (%d, %s, %s, 0, 0, 1, 0, 0, %d)", made.ID, text(made.Name), text(string(body)), hookTypeAPI),
+		fmt.Sprintf("INSERT INTO hook_pool VALUES (%d, %s, %s, 0, 0, 1, 0, 0, %d)", made.ID, d.server.literal(made.Name), d.server.literal(string(body)), hookType(made)),
 	)
 }
 
@@ -191,7 +224,7 @@ func (d *daemon) recordExecution(id, code int, result string) error {
 	seconds := d.host.Now().Unix()
 	body := fmt.Sprintf("<HOOK_EXECUTION_RECORD><HOOK_ID>%d</HOOK_ID><EXECUTION_ID>%d</EXECUTION_ID><TIMESTAMP>%d</TIMESTAMP>%s</HOOK_EXECUTION_RECORD>",
 		id, execution, seconds, result)
-	statements := []string{fmt.Sprintf("INSERT INTO hook_log VALUES (%d, %d, %d, %d, %s)", id, execution, seconds, code, text(body))}
+	statements := []string{fmt.Sprintf("INSERT INTO hook_log VALUES (%d, %d, %d, %d, %s)", id, execution, seconds, code, d.server.literal(body))}
 	if execution >= d.hookRecords {
 		statements = append(statements, fmt.Sprintf("DELETE FROM hook_log WHERE hkid = %d AND exeid <= %d", id, execution-d.hookRecords))
 	}

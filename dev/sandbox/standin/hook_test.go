@@ -3,6 +3,7 @@ package standin_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/xml"
 	"fmt"
 	"net"
@@ -238,7 +239,7 @@ func TestHookRefusals(t *testing.T) {
 	for _, c := range []struct{ template, want string }{
 		{hookTemplate("taken", "/bin/true"), "NAME is already taken by Hook 0."},
 		{strings.Replace(hookTemplate("a", "/bin/true"), "api", "other", 1), "Invalid Hook type: other"},
-		{strings.Replace(hookTemplate("a", "/bin/true"), "api", "state", 1), "the type api only"},
+		{strings.Replace(hookTemplate("a", "/bin/true"), "api", "state", 1), "for states of VM only"},
 		{hookTemplate("", "/bin/true"), "Invalid name."},
 		{hookTemplate("a", ""), "No COMMAND in template for Hook."},
 		{strings.Replace(hookTemplate("a", "/bin/true"), "hook.unlock", "zone.info", 1), "API call does not exist or is not supported: one.zone.info"},
@@ -314,5 +315,67 @@ func TestClusterReplicatesHooks(t *testing.T) {
 		waitFor(t, fmt.Sprintf("the hook and its records to go at server %d", m.id), func() bool {
 			return m.sql("SELECT COUNT(*) FROM hook_pool; SELECT COUNT(*) FROM hook_log") == "0\n0\n"
 		})
+	}
+}
+
+// TestStateHooks has hooks for the states of a virtual machine, which get its description.
+func TestStateHooks(t *testing.T) {
+	m := newObjectsMachine(t, objectsConfig+scheduler)
+	sockets := &hookSockets{}
+	sockets.watch(m)
+	m.write(hemScript, "")
+	m.start()
+	ids := map[string]string{}
+	for name, on := range map[string]string{"runs": "ON = RUNNING", "waits": "ON = CUSTOM\nSTATE = PENDING\nLCM_STATE = LCM_INIT", "ends": "ON = done"} {
+		ids[name] = m.createHook("NAME = " + name + "\nTYPE = state\nRESOURCE = VM\n" + on + "\nCOMMAND = \"/bin/echo\"\nARGUMENTS = \"vm $TEMPLATE\"\n")
+	}
+	sockets.startHem(m)
+	waitFor(t, "the hook manager to know the hooks", func() bool {
+		return m.exists("/var/log/one/onehem.log") && strings.Contains(m.read("/var/log/one/onehem.log"), "Hooks successfully loaded")
+	})
+	m.ask("one.host.allocate", "h1", "dummy", "dummy", -1)
+	m.ask("one.datastore.update", 0, "TYPE = SYSTEM_DS\nTM_MAD = dummy", 1)
+	m.ask("one.vm.allocate", "NAME = v0\nCPU = 1\nMEMORY = 64", 0)
+	m.is(running, "one.vm.info", 0)
+	m.ask("one.vm.action", "terminate", 0)
+	for name, state := range map[string]string{"waits": "<STATE>1</STATE>", "runs": running, "ends": done} {
+		waitFor(t, "hook "+name+" to run", func() bool { return len(m.records(ids[name])) == 1 })
+		record := m.records(ids[name])[0]
+		said, err := base64.StdEncoding.DecodeString(record.Stdout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		word, packed, _ := strings.Cut(strings.TrimSpace(string(said)), " ")
+		vm, err := base64.StdEncoding.DecodeString(packed)
+		if err != nil || word != "vm" || record.Code != 0 || !strings.HasPrefix(string(vm), "<VM><ID>0</ID>") || !strings.Contains(string(vm), state) {
+			t.Errorf("hook %s has status %d and said %q of %q, %v", name, record.Code, word, vm, err)
+		}
+	}
+	if got := m.sql("SELECT type, count(*) FROM hook_pool GROUP BY type"); got != "1|3\n" {
+		t.Errorf("hooks by type: %q", got)
+	}
+	for _, template := range []string{
+		"NAME = x\nTYPE = state\nRESOURCE = VM\nON = SOMETIMES\nCOMMAND = \"/bin/true\"\n", "NAME = x\nTYPE = state\nRESOURCE = VM\nON = CUSTOM\nSTATE = ODD\nCOMMAND = \"/bin/true\"\n",
+	} {
+		m.write("/hook", template)
+		m.wantFailure(255, "[one.hook.allocate]", "onehook", "create", m.path("/hook"))
+	}
+}
+
+// TestHookManagerGoesDeaf removes a hook that the hook manager has never heard of: OpenNebula's ends there as well, in all but name.
+func TestHookManagerGoesDeaf(t *testing.T) {
+	m, sockets := newHookMachine(t)
+	m.start()
+	sockets.startHem(m)
+	id := m.createHook(hookTemplate("first", "/bin/true"))
+	m.callUntilRun(id)
+	m.sql("INSERT INTO hook_pool SELECT 7, 'unheard', replace(body, '<ID>0</ID>', '<ID>7</ID>'), uid, gid, owner_u, group_u, other_u, type FROM hook_pool")
+	m.wantSuccess("onehook", "delete", "7")
+	second := m.createHook(hookTemplate("second", "/bin/true"))
+	sockets.startHem(m)
+	m.callUntilRun(second)
+	if log := m.read("/var/log/one/onehem.log"); !strings.Contains(log, "Hook ("+id+") successfully reloaded") ||
+		strings.Contains(log, "Hook ("+second+") successfully reloaded") {
+		t.Errorf("the hook manager that had to go deaf heard of a later hook, or of none:\n%s", log)
 	}
 }

@@ -43,16 +43,6 @@ type hookParameter struct {
 	Value    string `xml:"VALUE"`
 }
 
-// parameter is the value of a parameter, which is IN or OUT, at a position.
-func (m hookMessage) parameter(kind string, position int) string {
-	for _, p := range m.Parameters {
-		if p.Type == kind && p.Position == position {
-			return p.Value
-		}
-	}
-	return ""
-}
-
 // publish tells the subscribers of a call that hooks can have. One that was passed on to the leader has no result here, and counts as failed.
 func (d *hookDriver) publish(request methodCall, result []value) error {
 	d.mu.Lock()
