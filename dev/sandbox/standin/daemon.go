@@ -174,6 +174,9 @@ func (d *daemon) authenticate(params []value) (*database, *user) {
 		return nil, nil
 	}
 	u := db.userNamed(name)
+	if u != nil && u.Driver == cipherDriver {
+		return db, d.authenticateServer(db, u, password)
+	}
 	if u == nil || u.Driver != coreDriver || subtle.ConstantTimeCompare([]byte(u.Password), []byte(hash(password))) != 1 {
 		return nil, nil
 	}

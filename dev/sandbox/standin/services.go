@@ -1,20 +1,28 @@
 package standin
 
 import (
+	"cmp"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -54,6 +62,14 @@ func (h Host) fireedge(ctx context.Context) error {
 	if err := h.readYAML("/etc/one/fireedge-server.conf", &config); err != nil {
 		return err
 	}
+	release, err := h.version()
+	if err != nil {
+		return err
+	}
+	key, err := h.fireedgeKey()
+	if err != nil {
+		return err
+	}
 	level := config.Level
 	if level == 1 {
 		// FireEdge gives its logging library a name for it that this does not know: nothing is logged at all.
@@ -64,17 +80,25 @@ func (h Host) fireedge(ctx context.Context) error {
 		return err
 	}
 	defer closeQuietly(log.file)
-	const page = "/fireedge/sunstone"
+	files := http.StripPrefix("/fireedge", http.FileServerFS(os.DirFS(h.path(fireedgeDir))))
 	answer := func(w http.ResponseWriter, r *http.Request) {
+		under := func(directory string) bool {
+			return r.URL.Path == "/fireedge/"+directory || strings.HasPrefix(r.URL.Path, "/fireedge/"+directory+"/")
+		}
+		file, err := os.Stat(h.path(filepath.Join(fireedgeDir, strings.TrimPrefix(path.Clean(r.URL.Path), "/fireedge"))))
 		switch {
 		case r.URL.Path == "/fireedge/guacamole":
 			passOn(w, r, net.JoinHostPort(config.Guacd.Host, strconv.Itoa(config.Guacd.Port)))
 		case r.URL.Path == "/fireedge/api/auth" && r.Method == http.MethodPost:
-			login(w, r, config.XMLRPC, log)
-		case r.Method != http.MethodGet:
+			h.login(w, r, cmp.Or(config.XMLRPC, defaultXMLRPC), key, hasCookie(release), log)
+		case under("api"):
+			answerJSON(w, http.StatusNotFound, "Not Found", nil)
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			http.NotFound(w, r)
-		case r.URL.Path != page:
-			http.Redirect(w, r, page, http.StatusFound)
+		case (under("client") || under("modules")) && err == nil && file.Mode().IsRegular():
+			files.ServeHTTP(w, r)
+		case !under("sunstone"):
+			http.Redirect(w, r, "/fireedge/sunstone", http.StatusFound)
 		}
 	}
 	listening := func(address net.Addr) { h.printf("\x1b[32m Server listen in %s \x1b[0m\n", address) }
@@ -83,6 +107,25 @@ func (h Host) fireedge(ctx context.Context) error {
 			log.node(errorLevel, line)
 		}
 	}))
+}
+
+// fireedgeDir is where FireEdge has its program, and the files that it gives to browsers.
+const fireedgeDir = "/usr/lib/one/fireedge/dist"
+
+// hasCookie tells whether FireEdge of a release keeps its session in a cookie.
+func hasCookie(release *semver.Version) bool {
+	return !release.LessThan(semver.New(7, 2, 0, "", ""))
+}
+
+// fireedgeKey reads the key that FireEdge signs its sessions with, and makes it when there is none.
+func (h Host) fireedgeKey() ([]byte, error) {
+	at := h.path(filepath.Join(authDir, "fireedge_key"))
+	key, err := os.ReadFile(at)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	key = []byte(strings.ToUpper(strings.ReplaceAll(uuid(), "-", "")))
+	return key, os.WriteFile(at, key, 0o660)
 }
 
 // passOn connects to another service, as FireEdge does to guacd for a remote desktop.
@@ -95,95 +138,65 @@ func passOn(w http.ResponseWriter, r *http.Request, address string) {
 	closeQuietly(connection)
 }
 
-// login asks oned whether it knows a user and a password. The answer has its status in its body as well.
-func login(w http.ResponseWriter, r *http.Request, oned string, log *serviceLog) {
-	type answer struct {
+// answerJSON answers with a status, which is in the body as well.
+func answerJSON(w http.ResponseWriter, status int, message string, data any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(struct {
 		ID      int    `json:"id"`
 		Message string `json:"message"`
 		Data    any    `json:"data,omitempty"`
-	}
+	}{status, message, data})
+}
+
+// login makes a session for a user whom oned knows by a password: a signed token. In it is a session that FireEdge makes for the user with
+// the secret of serveradmin, which oned has to take.
+func (h Host) login(w http.ResponseWriter, r *http.Request, oned string, key []byte, inCookie bool, log *serviceLog) {
 	var given struct{ User, Token string }
-	result := answer{http.StatusOK, "OK", map[string]string{"token": "jwt", "id": "0"}}
-	if err := json.NewDecoder(r.Body).Decode(&given); err != nil {
-		result = answer{http.StatusBadRequest, "Bad Request", nil}
-	} else if document, err := call(r.Context(), oned, "one.user.info", stringValue(given.User+":"+given.Token), intValue(-1)); err != nil {
-		result = answer{http.StatusUnauthorized, "Unauthorized", nil}
-	} else {
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxMessage)).Decode(&given); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if given.User == "" || given.Token == "" {
+		answerJSON(w, http.StatusInternalServerError, "Internal Server Error", nil)
+		return
+	}
+	user, err := client{oned, given.User + ":" + given.Token}.document(r.Context(), "one.user.info", intValue(-1))
+	if err == nil {
 		// For the same call, which the page makes next.
-		_, secret, _ := strings.Cut(document, "<PASSWORD>")
-		log.node(infoLevel, "worker: user.info, [-1,false]: <PASSWORD>"+secret)
+		log.node(infoLevel, "worker: user.info, [-1,false]: "+quoted("PASSWORD", user.get("PASSWORD")).String())
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(result.ID)
-	_ = json.NewEncoder(w).Encode(result)
-}
-
-func (h Host) oneflow(ctx context.Context) error {
-	var config struct {
-		Host string  `yaml:":host"`
-		Port int     `yaml:":port"`
-		Log  rubyLog `yaml:":log"`
+	if _, refused := errors.AsType[*refusedError](err); refused {
+		answerJSON(w, http.StatusUnauthorized, "Unauthorized", nil)
+		return
 	}
-	if err := h.readYAML("/etc/one/oneflow-server.conf", &config); err != nil {
-		return err
+	var session string
+	if err == nil {
+		session, err = h.actFor("sunstone_auth", given.User)
 	}
-	log, err := h.openServiceLog("/var/log/one/oneflow.log", config.Log.level())
+	if err == nil {
+		_, err = client{oned, session}.call(r.Context(), "one.user.info", intValue(-1))
+	}
 	if err != nil {
-		return err
+		answerJSON(w, http.StatusInternalServerError, "Internal Server Error", nil)
+		return
 	}
-	defer closeQuietly(log.file)
-	log.ruby(infoLevel, "[ONEFLOW] Starting server")
-	answer := func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusUnauthorized)
-		_, _ = io.WriteString(w, "A username and password must be provided")
+	part := func(v any) string {
+		text, _ := json.Marshal(v)
+		return base64.RawURLEncoding.EncodeToString(text)
 	}
-	return h.service(ctx, "oneflow_auth", config.Host, config.Port, h.listening, logged(h.Now, answer, func(_ int, line string) {
-		log.ruby(infoLevel, line)
-	}))
-}
-
-// onegate reads the keys of the installed version and no others.
-func (h Host) onegate(ctx context.Context) error {
-	type listen struct {
-		Host string `yaml:":host"`
-		Bind string `yaml:":bind"`
-		Port int    `yaml:":port"`
+	token := part(map[string]string{"typ": "JWT", "alg": "HS256"}) + "." +
+		part(map[string]string{"iss": user.get("ID"), "aud": user.get("NAME"), "jti": session[strings.LastIndex(session, ":")+1:]})
+	sign := hmac.New(sha256.New, key)
+	_, _ = io.WriteString(sign, token)
+	token += "." + base64.RawURLEncoding.EncodeToString(sign.Sum(nil))
+	if !inCookie {
+		answerJSON(w, http.StatusOK, "OK", map[string]string{"token": token, "id": user.get("ID")})
+		return
 	}
-	var config struct {
-		listen `yaml:",inline"`
-		Server *listen `yaml:":server"`
-		Log    rubyLog `yaml:":log"`
-	}
-	if err := h.readYAML("/etc/one/onegate-server.conf", &config); err != nil {
-		return err
-	}
-	release, err := h.version()
-	if err != nil {
-		return err
-	}
-	address, port := config.Host, config.Port
-	if serverSection(release) {
-		if config.Server == nil {
-			return errors.New("/etc/one/onegate-server.conf: no :server")
-		}
-		address, port = config.Server.Bind, config.Server.Port
-	}
-	log, err := h.openServiceLog("/var/log/one/onegate.log", config.Log.level())
-	if err != nil {
-		return err
-	}
-	defer closeQuietly(log.file)
-	answer := func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-ONEGATE-TOKEN") == "" {
-			log.ruby(errorLevel, "X_ONEGATE_TOKEN header not preset")
-			log.ruby(infoLevel, "Unauthorized login attempt")
-			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = io.WriteString(w, "Not authorized")
-		}
-	}
-	return h.service(ctx, "onegate_auth", address, port, h.listening, logged(h.Now, answer, func(_ int, line string) {
-		log.ruby(infoLevel, line)
-	}))
+	value, _ := json.Marshal(map[string]string{"token": token})
+	w.Header().Set("Set-Cookie", "FireedgeToken="+url.QueryEscape(string(value))+"; Max-Age=10800; Path=/; HttpOnly; SameSite=Lax")
+	answerJSON(w, http.StatusOK, "OK", map[string]string{"status": "ok"})
 }
 
 // rubyLog is what the services in Ruby are told about their logs.

@@ -800,36 +800,6 @@ func goAway(t *testing.T, url string) {
 	}
 }
 
-func TestFireEdgeLogin(t *testing.T) {
-	const script = "/usr/lib/one/fireedge/dist/index.js"
-	m := newMachine(t, "7.2.0")
-	m.write("/var/lib/one/.one/one_auth", "oneadmin:s3cret\n")
-	m.start()
-	m.write("/etc/one/fireedge-server.conf", "host: 127.0.0.1\nport: 2616\ndebug_level: 2\none_xmlrpc: "+m.env["ONE_XMLRPC"]+"\n")
-	m.write(script, "")
-	go m.host.Run(t.Context(), "node", script)
-	url := "http://" + (<-m.listen).String() + "/fireedge/api/auth"
-	for _, c := range []struct{ body, want string }{
-		{`{"user": "oneadmin", "token": "s3cret"}`, `200 OK {"id":200,"message":"OK","data":{"id":"0","token":"jwt"}}`},
-		{`{"user": "oneadmin", "token": "other"}`, `401 Unauthorized {"id":401,"message":"Unauthorized"}`},
-		{`{"user": "nobody", "token": "s3cret"}`, `401 Unauthorized {"id":401,"message":"Unauthorized"}`},
-		{`no JSON`, `400 Bad Request {"id":400,"message":"Bad Request"}`},
-	} {
-		response, err := http.Post(url, "application/json", strings.NewReader(c.body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(response.Body)
-		_ = response.Body.Close()
-		if got := response.Status + " " + strings.TrimSpace(string(body)); err != nil || got != c.want {
-			t.Errorf("%s: %s, %v, want %s", c.body, got, err, c.want)
-		}
-	}
-	if log := m.read("/var/log/one/fireedge.log"); !strings.Contains(log, "[info] worker: user.info, [-1,false]: <PASSWORD>") {
-		t.Errorf("log %q, want it to have the beginning of the answer", log)
-	}
-}
-
 func TestServicesThatCallOned(t *testing.T) {
 	m := newMachine(t, "7.2.0")
 	m.env["ONE_XMLRPC"] = "http://127.0.0.1:1/RPC2"

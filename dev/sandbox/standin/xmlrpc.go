@@ -150,11 +150,19 @@ func (m methodResponse) result() ([]value, error) {
 		}
 		return nil, errors.New(strings.Join(parts, " "))
 	}
-	if len(m.Params) != 1 || m.Params[0].Array == nil || len(*m.Params[0].Array) < 2 || (*m.Params[0].Array)[0].Boolean == nil {
+	if len(m.Params) != 1 || m.Params[0].Array == nil || len(*m.Params[0].Array) < 3 || (*m.Params[0].Array)[0].Boolean == nil {
 		return nil, errors.New("the answer is something else than a result")
 	}
 	return *m.Params[0].Array, nil
 }
+
+// refusedError is an answer that a call failed, with oned's words and code.
+type refusedError struct {
+	code    int
+	message string
+}
+
+func (e *refusedError) Error() string { return e.message }
 
 // call sends one call to oned at endpoint and returns the text that it answers with. An answer that says that the call failed is
 // an error with oned's own words.
@@ -168,7 +176,8 @@ func call(ctx context.Context, endpoint, method string, params ...value) (string
 		return "", fmt.Errorf("%s: %s: %w", method, endpoint, err)
 	}
 	if *result[0].Boolean != 1 {
-		return "", errors.New(result[1].string())
+		code, _ := result[2].int()
+		return "", &refusedError{code, result[1].string()}
 	}
 	return result[1].scalar(), nil
 }
