@@ -66,6 +66,7 @@ type method struct {
 func (d *daemon) methods() map[string]method {
 	calls := d.objectMethods()
 	maps.Copy(calls, d.vmMethods())
+	maps.Copy(calls, d.showbackMethods())
 	maps.Copy(calls, map[string]method{
 		"one.hook.allocate":    {d.hookAllocate, false},
 		"one.hook.delete":      {d.hookDelete, false},

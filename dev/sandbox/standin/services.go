@@ -276,12 +276,3 @@ func (h Host) guacd(ctx context.Context, args []string) error {
 	stop()
 	return nil
 }
-
-// oneshowback asks oned, as the real one does; there is nothing to calculate.
-func (h Host) oneshowback(ctx context.Context, args []string) error {
-	if len(args) != 1 || args[0] != "calculate" {
-		return errors.New("usage: oneshowback calculate")
-	}
-	_, err := h.callAsUser(ctx, "one.system.version")
-	return err
-}

@@ -460,7 +460,7 @@ func (d *daemon) setState(vm *node, state, lcm int) error {
 	}
 	for _, record := range vm.at("HISTORY_RECORDS").children {
 		freed = append(freed, fmt.Sprintf("REPLACE INTO history (vid, seq, body, stime, etime) VALUES (%s, %s, %s, %s, %s)", vm.get("ID"),
-			record.get("SEQ"), d.server.literal(record.String()), record.get("STIME"), record.get("ETIME")))
+			record.get("SEQ"), d.server.literal(historyBody(vm, record).String()), record.get("STIME"), record.get("ETIME")))
 	}
 	if err := d.exec(append(freed, d.statement(d.kinds["vm"], vm))...); err != nil || !changed {
 		return err
