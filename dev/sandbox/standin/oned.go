@@ -250,7 +250,7 @@ func (h Host) serve(ctx context.Context, release *semver.Version, config map[str
 			d.log.logf(levelError, "ReM", "Could not start the Request Manager (GRPC): %v", err)
 			return errors.Join(errLogged, listener.Close())
 		}
-		defer closeOnAccept(grpc)()
+		defer d.serveGRPC(grpc)()
 	}
 	if err := serveUntil(ctx, listener, d); err != nil {
 		return fmt.Errorf("serve XML-RPC: %w", err)
