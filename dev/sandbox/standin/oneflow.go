@@ -123,14 +123,6 @@ type flowCall struct {
 // callKey is what a request has its user by.
 type callKey struct{}
 
-// flowError is a refusal with a status of its own.
-type flowError struct {
-	status  int
-	message string
-}
-
-func (e *flowError) Error() string { return e.message }
-
 func (f *flow) serve(w http.ResponseWriter, r *http.Request, handle func(*flowCall) (int, any, error)) {
 	c, _ := r.Context().Value(callKey{}).(flowCall)
 	c.Request = r
@@ -140,7 +132,7 @@ func (f *flow) serve(w http.ResponseWriter, r *http.Request, handle func(*flowCa
 		if refused, ok := errors.AsType[*refusedError](err); ok {
 			status = cmp.Or(map[int]int{codeAuthorization: 401, codeAuthentication: 403, codeNoExists: 404}[refused.code], status)
 		}
-		if refused, ok := errors.AsType[*flowError](err); ok {
+		if refused, ok := errors.AsType[*statusError](err); ok {
 			status = refused.status
 		}
 		f.logf(errorLevel, "Error code %d: %v", status, err)
@@ -160,7 +152,7 @@ func (c *flowCall) body() (map[string]any, error) {
 	given := map[string]any{}
 	err := json.NewDecoder(io.LimitReader(c.Body, maxMessage)).Decode(&given)
 	if err != nil {
-		err = &flowError{http.StatusBadRequest, err.Error()}
+		err = &statusError{http.StatusBadRequest, err.Error()}
 	}
 	return given, err
 }
@@ -202,11 +194,11 @@ func (f *flow) list(kind int) func(*flowCall) (int, any, error) {
 func (c *flowCall) find(kind int) (*node, error) {
 	id, err := strconv.Atoi(c.PathValue("id"))
 	if err != nil {
-		return nil, &flowError{http.StatusNotFound, fmt.Sprintf("[one.document.info] Error getting document [%s].", c.PathValue("id"))}
+		return nil, &statusError{http.StatusNotFound, fmt.Sprintf("[one.document.info] Error getting document [%s].", c.PathValue("id"))}
 	}
 	document, err := c.as.document(c.Context(), "one.document.info", intValue(id))
 	if err == nil && document.number("TYPE") != kind {
-		err = &flowError{http.StatusNotFound, fmt.Sprintf("[one.document.info] Error getting document [%d].", id)}
+		err = &statusError{http.StatusNotFound, fmt.Sprintf("[one.document.info] Error getting document [%d].", id)}
 	}
 	return document, err
 }
@@ -249,11 +241,11 @@ func (f *flow) newTemplate(c *flowCall) (int, any, error) {
 	for _, r := range roles {
 		role, _ := r.(map[string]any)
 		if _, ok := role["template_id"].(float64); !ok || role["name"] == nil {
-			return 0, nil, &flowError{http.StatusBadRequest, "KEY: 'template_id' is required;"}
+			return 0, nil, &statusError{http.StatusBadRequest, "KEY: 'template_id' is required;"}
 		}
 	}
 	if name, _ := body["name"].(string); name == "" || len(roles) == 0 {
-		return 0, nil, &flowError{http.StatusBadRequest, "KEY: 'name' is required;"}
+		return 0, nil, &statusError{http.StatusBadRequest, "KEY: 'name' is required;"}
 	}
 	body["registration_time"] = f.host.Now().Unix()
 	return c.allocate(serviceTemplateDocument, body)

@@ -64,20 +64,12 @@ func (h Host) onegate(ctx context.Context) error {
 	return h.service(ctx, "onegate_auth", address, port, h.listening, logged(h.Now, g.serve, func(_ int, line string) { log.ruby(infoLevel, line) }))
 }
 
-// gateError is a refusal with its status.
-type gateError struct {
-	status  int
-	message string
-}
-
-func (e *gateError) Error() string { return e.message }
-
 func (g *gate) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json;charset=utf-8")
 	answer, err := g.answer(r)
 	if err != nil {
 		status := http.StatusInternalServerError
-		if refused, ok := errors.AsType[*gateError](err); ok {
+		if refused, ok := errors.AsType[*statusError](err); ok {
 			status = refused.status
 		}
 		if status != http.StatusUnauthorized {
@@ -102,7 +94,7 @@ func (g *gate) answer(r *http.Request) (any, error) {
 	case "GET /vm", "PUT /vm":
 		action := map[string]string{http.MethodGet: "show", http.MethodPut: "update"}[r.Method]
 		if !g.permissions[":vm"][":"+action] {
-			return nil, &gateError{http.StatusForbidden, fmt.Sprintf("Action (%s) on resource (vm) not supported", action)}
+			return nil, &statusError{http.StatusForbidden, fmt.Sprintf("Action (%s) on resource (vm) not supported", action)}
 		}
 		as, vm, err := g.guest(r)
 		if err != nil {
@@ -113,7 +105,7 @@ func (g *gate) answer(r *http.Request) (any, error) {
 		}
 		return shownToGuest(vm), nil
 	}
-	return nil, &gateError{http.StatusBadRequest, "OneGate server doesn't support this feature"}
+	return nil, &statusError{http.StatusBadRequest, "OneGate server doesn't support this feature"}
 }
 
 // guest finds the machine that a request comes from, by a token that only oned and the machine's owner can make, and acts for the owner.
@@ -122,7 +114,7 @@ func (g *gate) guest(r *http.Request) (client, *node, error) {
 	if err != nil {
 		g.log.ruby(errorLevel, err.Error())
 		g.log.ruby(infoLevel, "Unauthorized login attempt")
-		return client{}, nil, &gateError{http.StatusUnauthorized, "Not authorized"}
+		return client{}, nil, &statusError{http.StatusUnauthorized, "Not authorized"}
 	}
 	session, err := g.host.actFor("onegate_auth", user)
 	if err != nil {
@@ -132,7 +124,7 @@ func (g *gate) guest(r *http.Request) (client, *node, error) {
 	id, _ := strconv.Atoi(r.Header.Get("X-Onegate-Vmid"))
 	vm, err := as.document(r.Context(), "one.vm.info", intValue(id))
 	if err != nil {
-		err = &gateError{http.StatusNotFound, err.Error()}
+		err = &statusError{http.StatusNotFound, err.Error()}
 	}
 	return as, vm, err
 }
@@ -187,7 +179,7 @@ func (g *gate) update(r *http.Request, as client, vm *node) error {
 	for line := range strings.Lines(string(given)) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
 		if slices.Contains(g.restricted, strings.ToUpper(name)) {
-			return &gateError{http.StatusForbidden, fmt.Sprintf("Attribute (%s) cannot be modified", name)}
+			return &statusError{http.StatusForbidden, fmt.Sprintf("Attribute (%s) cannot be modified", name)}
 		}
 		if ok {
 			template.add(quoted(strings.ToUpper(name), strings.Trim(value, `"`)))

@@ -138,6 +138,14 @@ func passOn(w http.ResponseWriter, r *http.Request, address string) {
 	closeQuietly(connection)
 }
 
+// statusError is a refusal of a service, with the status that it has.
+type statusError struct {
+	status  int
+	message string
+}
+
+func (e *statusError) Error() string { return e.message }
+
 // answerJSON answers with a status, which is in the body as well.
 func answerJSON(w http.ResponseWriter, status int, message string, data any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")

@@ -1,8 +1,9 @@
 // Package standin is a small program that stands in for OpenNebula's control plane where the real packages cannot be had: it is
 // installed by the sandbox's packages as oned, its tools, and the services around it, and behaves as those do in what an image depends
 // on: the first boot, its refusals, the lock file, the XML-RPC calls behind a ready probe, passwords, the exit statuses of a schema
-// check, what each service reads and where it listens, the hooks of API calls, and how the servers of a zone keep their databases the same.
-// It manages no virtual machines.
+// check, what each service reads and where it listens, hooks, how the servers of a zone keep their databases the same, and what a user does first:
+// hosts, images and virtual machines with the dummy drivers, services of OneFlow, what a guest asks OneGate. Those machines are rows of the
+// database: nothing runs.
 package standin
 
 import (
