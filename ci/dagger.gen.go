@@ -632,6 +632,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
 				}
 			}
+			var skipTrial *string
+			if inputArgs["skipTrial"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["skipTrial"]), &skipTrial)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg skipTrial", err))
+				}
+			}
 			var dryRun bool
 			if inputArgs["dryRun"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["dryRun"]), &dryRun)
@@ -639,7 +646,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dryRun", err))
 				}
 			}
-			return (*Image).Push(&parent, ctx, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, dryRun)
+			return (*Image).Push(&parent, ctx, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, skipTrial, dryRun)
 		case "SBOM":
 			var parent Image
 			err = json.Unmarshal(parentJSON, &parent)
@@ -1120,6 +1127,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg chartRepositoryURL", err))
 				}
 			}
+			var skipTrial *string
+			if inputArgs["skipTrial"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["skipTrial"]), &skipTrial)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg skipTrial", err))
+				}
+			}
 			var dryRun bool
 			if inputArgs["dryRun"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["dryRun"]), &dryRun)
@@ -1134,7 +1148,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg keepReport", err))
 				}
 			}
-			return (*OpennebulaKube).Release(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, chartRegistry, chartRepository, chartRepositoryUrl, dryRun, keepReport)
+			return (*OpennebulaKube).Release(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, chartRegistry, chartRepository, chartRepositoryUrl, skipTrial, dryRun, keepReport)
 		case "Releases":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)

@@ -199,8 +199,8 @@ func (i *Image) Scan(
 	return newScan(report, err)
 }
 
-// Push releases the image, without the chart: it scans and judges it, sends it to the registry as a new revision, and moves the tags
-// that stand for it. When the registry has what it is to have, nothing is sent.
+// Push releases the image, without the chart: it scans, judges and tries it, sends it to the registry as a new revision, and moves the
+// tags that stand for it. When the registry has what it is to have, nothing is sent.
 //
 // Example: dagger call build --version 7.0.1 push --registry ghcr.io/acme/opennebula --username acme --password env:REGISTRY_PASSWORD summary
 //
@@ -239,7 +239,11 @@ func (i *Image) Push(
 	//
 	// +optional
 	password *dagger.Secret,
-	// Scan and judge, but send nothing anywhere and move no tag.
+	// Why the image is released without having been tried; the report has it (default: it is tried).
+	//
+	// +optional
+	skipTrial *string,
+	// Scan, judge and try, but send nothing anywhere and move no tag.
 	//
 	// +optional
 	dryRun bool,
@@ -251,7 +255,7 @@ func (i *Image) Push(
 	if err != nil {
 		return nil, err
 	}
-	s.options.DryRun = dryRun
+	s.options.DryRun, s.options.SkipTrial = dryRun, skipTrial
 	report, err := s.Push(ctx, s.options)
 	return newRelease(report, err, nil, false)
 }

@@ -56,8 +56,8 @@ func newRelease(report *pipeline.Report, failed error, changed *dagger.Directory
 }
 
 // Release brings a registry and the chart repositories up to date with OpenNebula: it detects the release to take, plans, builds,
-// scans, judges, pushes, moves tags, and packages and publishes the chart. What is there already is skipped, so it can be run again
-// at any time. Nothing is visible under any tag unless the gate has passed.
+// scans, judges, tries, pushes, moves tags, and packages and publishes the chart. What is there already is skipped, so it can be run
+// again at any time. Nothing is visible under any tag unless the gate and the trial have passed.
 //
 // Examples:
 //
@@ -147,7 +147,11 @@ func (m *OpennebulaKube) Release(
 	//
 	// +optional
 	chartRepositoryURL string,
-	// Build, scan and package, but send nothing anywhere and move no tag.
+	// Why the image is released without having been tried; the report has it (default: it is tried).
+	//
+	// +optional
+	skipTrial *string,
+	// Build, scan, try and package, but send nothing anywhere and move no tag.
 	//
 	// +optional
 	dryRun bool,
@@ -167,7 +171,7 @@ func (m *OpennebulaKube) Release(
 	if err != nil {
 		return nil, err
 	}
-	s.options.DryRun = dryRun
+	s.options.DryRun, s.options.SkipTrial = dryRun, skipTrial
 	chart := pipeline.ChartOptions{RepositoryURL: chartRepositoryURL}
 	if chart.Dir, err = exported(ctx, source.Directory("chart/opennebula")); err != nil {
 		return nil, err
@@ -209,7 +213,8 @@ func (r *Release) failure() error {
 	return errors.New("\n\n" + r.Report) // a heading, in Markdown, begins a line
 }
 
-// Files are what the release made besides the image: release.json, the verdict, scan reports, lists of contents, the chart's archive.
+// Files are what the release made besides the image: release.json, the verdict, scan reports, lists of contents, the log of a trial that
+// failed, the chart's archive.
 //
 // Example: dagger call release --dry-run --keep-report files export --path out
 func (r *Release) Files() *dagger.Directory { return r.Made }

@@ -77,7 +77,7 @@ func newWorld(t *testing.T, versions ...string) *world {
 			PackageVersion: version + "-1", Directory: version,
 		})
 	}
-	w.engine = &engine{t: t, vulnerabilities: map[string][]vulnerability{}}
+	w.engine = &engine{t: t, vulnerabilities: map[string][]vulnerability{}, entrypoint: []string{"/usr/bin/one-container"}}
 	w.Pipeline = pipeline.Pipeline{
 		Engine:      w.engine,
 		Layouts:     kept.Directories{Dir: t.TempDir(), Now: time.Now},
@@ -165,7 +165,15 @@ type engine struct {
 
 	builds                     []pipeline.BuildSpec
 	buildErr, scanErr, sbomErr error
+
+	// entrypoint is that of the images; selftest, if any, is how they test themselves. trials tells which were asked to.
+	entrypoint []string
+	selftest   func(trial) (pipeline.Result, error)
+	trials     []trial
 }
+
+// trial is an image that tests itself: the version in it, on a volume that one of another version has left, or none.
+type trial struct{ version, platform, on string }
 
 func (e *engine) Build(_ context.Context, spec pipeline.BuildSpec) (pipeline.Image, error) {
 	e.builds = append(e.builds, spec)
@@ -184,7 +192,9 @@ func (e *engine) Build(_ context.Context, spec pipeline.BuildSpec) (pipeline.Ima
 		if err != nil {
 			return pipeline.Image{}, err
 		}
-		image, err = mutate.ConfigFile(image, &v1.ConfigFile{OS: os, Architecture: architecture, Config: v1.Config{Labels: labels}})
+		image, err = mutate.ConfigFile(image, &v1.ConfigFile{OS: os, Architecture: architecture, Config: v1.Config{
+			Labels: labels, Entrypoint: e.entrypoint, Cmd: []string{"start"},
+		}})
 		if err != nil {
 			return pipeline.Image{}, err
 		}
@@ -203,9 +213,40 @@ func (e *engine) Run(_ context.Context, program pipeline.Program) (pipeline.Resu
 	switch {
 	case program.Image.Dir == "" && program.Args[0] == "trivy":
 		return e.trivy(program)
+	case slices.Equal(program.Args, []string{"/usr/bin/one-container", "selftest"}):
+		return e.testItself(program)
 	default:
 		return pipeline.Result{}, fmt.Errorf("nobody knows the program %q", program.Args)
 	}
+}
+
+// testItself leaves the image's version on the volume.
+func (e *engine) testItself(program pipeline.Program) (pipeline.Result, error) {
+	image, err := ocilayout.Image(program.Image.Dir, program.Platform)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	asked := trial{version: config.Config.Labels["org.opencontainers.image.version"], platform: program.Platform}
+	if volume := program.Out["/var/lib/one"]; volume != nil {
+		on, err := volume.ReadFile(e.t.Context(), "version", 100)
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+		asked.on = string(on)
+	}
+	e.trials = append(e.trials, asked)
+	if e.selftest != nil {
+		if result, err := e.selftest(asked); err != nil || result.Status != 0 {
+			return result, err
+		}
+	}
+	dir := e.t.TempDir()
+	return pipeline.Result{Out: map[string]pipeline.Directory{"/var/lib/one": pipeline.Local(dir)}},
+		os.WriteFile(filepath.Join(dir, "version"), []byte(asked.version), 0o644)
 }
 
 // trivy gives an error of the test's as what Trivy prints when it fails.

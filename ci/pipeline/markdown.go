@@ -19,6 +19,11 @@ func (r *Report) Markdown() (string, error) {
 		fmt.Fprintf(&b, "- Image `%s@%s` for %s\n- Tags %s\n", image.Repository, image.Digest,
 			strings.Join(image.Platforms, ", "), strings.Join(image.Tags, ", "))
 	}
+	if trial := r.Trial; trial != nil {
+		for _, line := range trial.Lines() {
+			fmt.Fprintf(&b, "- Trial %s\n", cell(line))
+		}
+	}
 	if chart := r.Chart; chart != nil {
 		fmt.Fprintf(&b, "- Chart %s %s for OpenNebula %s\n", chart.Name, chart.Version, chart.AppVersion)
 		for _, place := range chart.Published {

@@ -54,7 +54,9 @@ type Options struct {
 	Policy gate.Policy
 	// Chart says what to do with the chart.
 	Chart ChartOptions
-	// DryRun builds, scans and packages, but sends nothing anywhere and moves no tag.
+	// SkipTrial is why the image is released without having been tried; nil tries it.
+	SkipTrial *string
+	// DryRun builds, scans, tries and packages, but sends nothing anywhere and moves no tag.
 	DryRun bool
 }
 

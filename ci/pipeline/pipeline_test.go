@@ -44,7 +44,7 @@ func fileNames(report *pipeline.Report) []string {
 func TestFirstRelease(t *testing.T) {
 	w := newWorld(t, "7.0.1", "7.2.0")
 	report := w.released(t)
-	want := []string{"detect done", "plan done", "build done", "scan done", "gate done", "push done", "promote done", "package done", "publish done"}
+	want := []string{"detect done", "plan done", "build done", "scan done", "gate done", "trial done", "push done", "promote done", "package done", "publish done"}
 	if diff := cmp.Diff(want, stages(report)); diff != "" {
 		t.Error(diff)
 	}
@@ -86,11 +86,14 @@ func TestFirstRelease(t *testing.T) {
 func TestSecondRunFindsNothingToDo(t *testing.T) {
 	w := newWorld(t, "7.2.0")
 	first := w.released(t)
-	w.engine.builds = nil
+	w.engine.builds, w.engine.trials = nil, nil
 	pushes := w.faults.Inject(httpfault.Fault{Method: http.MethodPut, Effect: httpfault.Status(http.StatusTeapot)})
 	second := w.released(t)
-	if second.Plan.Action != release.Nothing || len(w.engine.builds) > 0 || pushes() > 0 {
-		t.Errorf("action %s, %d builds, %d pushes", second.Plan.Action, len(w.engine.builds), pushes())
+	if second.Plan.Action != release.Nothing || len(w.engine.builds) > 0 || len(w.engine.trials) > 0 || pushes() > 0 {
+		t.Errorf("action %s, %d builds, trials %v, %d pushes", second.Plan.Action, len(w.engine.builds), w.engine.trials, pushes())
+	}
+	if second.Trial != nil {
+		t.Errorf("the report tells of a trial: %+v", second.Trial)
 	}
 	if second.Image.Digest != first.Image.Digest || !slices.Equal(second.Image.Tags, first.Image.Tags) {
 		t.Errorf("image %+v, want %+v", second.Image, first.Image)
@@ -192,10 +195,10 @@ func TestPromoteAfterAnInterruptedRun(t *testing.T) {
 		t.Fatalf("error %v, stages %v", err, stages(report))
 	}
 	w.faults.Clear()
-	w.engine.builds = nil
+	w.engine.builds, w.engine.trials = nil, nil
 	second := w.released(t)
-	if second.Plan.Action != release.Promote || len(w.engine.builds) > 0 {
-		t.Errorf("action %s after %d builds, want promote without one", second.Plan.Action, len(w.engine.builds))
+	if second.Plan.Action != release.Promote || len(w.engine.builds)+len(w.engine.trials) > 0 {
+		t.Errorf("action %s after %d builds and trials %v, want promote without any", second.Plan.Action, len(w.engine.builds), w.engine.trials)
 	}
 	if diff := cmp.Diff(firstTags, w.tagNames(t)); diff != "" {
 		t.Error(diff)
@@ -246,6 +249,14 @@ func TestNothingIsVisibleAfterAFailure(t *testing.T) {
 		"contents":     func(w *world) { w.engine.sbomErr = broken },
 		"old database": func(w *world) { w.options.Policy.MaxDatabaseAge = time.Minute },
 		"gate":         func(w *world) { w.engine.vulnerabilities[""] = []vulnerability{{"CVE-2026-1", "HIGH", ""}} },
+		"trial": func(w *world) {
+			w.engine.selftest = func(trial) (pipeline.Result, error) { return pipeline.Result{Status: 1, Stderr: "broken"}, nil }
+		},
+		"trial that cannot be had": func(w *world) {
+			w.engine.selftest = func(trial) (pipeline.Result, error) { return pipeline.Result{}, broken }
+		},
+		"no selftest":       func(w *world) { w.engine.entrypoint = []string{"/usr/bin/one-container", "start"} },
+		"no reason to skip": func(w *world) { w.options.SkipTrial = new(string) },
 		"push": func(w *world) {
 			w.faults.Inject(httpfault.Fault{Method: http.MethodPost, Effect: httpfault.Status(http.StatusForbidden)})
 		},
@@ -261,8 +272,8 @@ func TestNothingIsVisibleAfterAFailure(t *testing.T) {
 			if report == nil || report.Error != err.Error() || report.FinishedAt.IsZero() {
 				t.Errorf("report %+v, want it to tell the error", report)
 			}
-			if last := w.events[len(w.events)-1]; last.State != pipeline.Failed {
-				t.Errorf("last event %+v, want one that says what failed", last)
+			if len(w.events) > 0 && w.events[len(w.events)-1].State != pipeline.Failed {
+				t.Errorf("last event %+v, want one that says what failed", w.events[len(w.events)-1])
 			}
 			w.faults.Clear()
 			if tags := w.tagNames(t); len(tags) > 0 {
@@ -298,7 +309,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 	w.options.DryRun = true
 	pushes := w.faults.Inject(httpfault.Fault{Method: http.MethodPut, Effect: httpfault.Status(http.StatusTeapot)})
 	report := w.released(t)
-	want := []string{"detect done", "plan done", "build done", "scan done", "gate done", "push skipped", "promote skipped", "package done", "publish skipped"}
+	want := []string{"detect done", "plan done", "build done", "scan done", "gate done", "trial done", "push skipped", "promote skipped", "package done", "publish skipped"}
 	if diff := cmp.Diff(want, stages(report)); diff != "" {
 		t.Error(diff)
 	}
@@ -417,7 +428,7 @@ func TestReportJSON(t *testing.T) {
 	if err := json.Unmarshal(data, &read); err != nil {
 		t.Fatal(err)
 	}
-	if read.Version != "7.2.0" || read.Image.Digest != report.Image.Digest || read.Gate.Counts[gate.Critical] != 0 || len(read.Stages) != 9 {
+	if read.Version != "7.2.0" || read.Image.Digest != report.Image.Digest || read.Gate.Counts[gate.Critical] != 0 || len(read.Stages) != 10 {
 		t.Errorf("read back %+v", read)
 	}
 }

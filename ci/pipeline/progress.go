@@ -18,7 +18,7 @@ const (
 
 // Event is told when a stage starts and when it ends.
 type Event struct {
-	// Stage is the stage's name: detect, plan, build, scan, gate, push, promote, package, publish.
+	// Stage is the stage's name: detect, plan, build, scan, gate, trial, push, promote, package, publish.
 	Stage string
 	// State is what became of it.
 	State State

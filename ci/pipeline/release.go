@@ -17,7 +17,7 @@ var ErrGate = errors.New("the gate did not pass")
 
 // Release brings the registry and the chart repositories up to date with upstream: it finds the release to take, plans, and does
 // what the plan says. The report tells what was done, and is never nil: after a failure it is complete up to the stage that failed.
-// Nothing is visible under any tag before the gate has passed. Run again, it does what is left to do and skips the rest.
+// Nothing is visible under any tag before the gate and the trial have passed. Run again, it does what is left to do and skips the rest.
 func (p *Pipeline) Release(ctx context.Context, options Options) (*Report, error) {
 	r := p.begin(options)
 	target, err := r.image(ctx)
@@ -39,11 +39,16 @@ type target struct {
 	release.Release
 	// all are all installable releases, the lowest first.
 	all []release.Release
+	// tags are those of the repository.
+	tags []string
 	// latest tells whether no release, upstream or published, is higher.
 	latest bool
 }
 
 func (r *run) image(ctx context.Context) (target, error) {
+	if reason := r.options.SkipTrial; reason != nil && strings.TrimSpace(*reason) == "" {
+		return target{}, errors.New("--skip-trial is empty: say why the image is to be released untried, for the report of the run")
+	}
 	if r.Images == nil && !r.options.DryRun {
 		return target{}, errors.New("no repository to release the image to was given: name one (--registry), or try it without (--dry-run)")
 	}
@@ -108,6 +113,7 @@ func (r *run) plan(ctx context.Context, t *target) (release.Plan, error) {
 		if err != nil {
 			return "", err
 		}
+		t.tags = state.Tags
 		t.latest = slices.Contains(release.MovingTags(t.Release, t.all, state.Tags), release.Latest)
 		var fixable []string
 		if state.Published != nil {
@@ -177,7 +183,7 @@ func (r *run) judge() error {
 	})
 }
 
-// build makes a new revision: it builds, scans, judges, pushes and promotes.
+// build makes a new revision: it builds, scans, judges, tries, pushes and promotes.
 func (r *run) build(ctx context.Context, t target, plan release.Plan) error {
 	spec := r.spec(t.Release, plan.Base, plan.Platforms)
 	// What made the plan say rebuild may lie behind steps that the build cache thinks unchanged.
@@ -189,12 +195,18 @@ func (r *run) build(ctx context.Context, t target, plan release.Plan) error {
 	if err := r.examine(ctx, image); err != nil {
 		return err
 	}
+	same := plan.Published != nil && plan.Published.Digest == image.Digest
+	if same {
+		r.skip("trial", "the build is the same as "+plan.Published.Ref)
+	} else if err := r.trial(ctx, image, t); err != nil {
+		return err
+	}
 	if r.options.DryRun {
 		r.skip("push", "dry run: "+r.repository()+":"+plan.RevisionTag()+" would be "+image.Digest)
 		r.skip("promote", "dry run: would move "+describe(plan.Moves))
 		return nil
 	}
-	if plan.Published != nil && plan.Published.Digest == image.Digest {
+	if same {
 		r.skip("push", "the build is the same as "+plan.Published.Ref)
 		plan.Revision--
 		return r.promote(ctx, plan, image.Digest)

@@ -22,6 +22,8 @@ type Report struct {
 	Image *ImageReport `json:"image,omitempty"`
 	// Gate is the verdict on that image.
 	Gate *gate.Verdict `json:"gate,omitempty"`
+	// Trial is what became of the trial of an image that was built.
+	Trial *TrialReport `json:"trial,omitempty"`
 	// Chart is what became of the chart.
 	Chart *ChartReport `json:"chart,omitempty"`
 	// Stages are the stages in the order in which they ended.
@@ -32,7 +34,7 @@ type Report struct {
 	StartedAt  time.Time `json:"startedAt"`
 	FinishedAt time.Time `json:"finishedAt"`
 
-	// Files are what the run made besides the image: scan reports, lists of contents, the chart's archive.
+	// Files are what the run made besides the image: scan reports, lists of contents, the log of a trial that failed, the chart's archive.
 	Files []File `json:"-"`
 }
 

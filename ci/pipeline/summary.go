@@ -29,6 +29,13 @@ func (r *Report) WriteSummary(out io.Writer, dir string) error {
 	if verdict := r.Gate; verdict != nil {
 		row("gate", "%s", verdictLine(*verdict))
 	}
+	if trial := r.Trial; trial != nil {
+		name := "trial"
+		for _, line := range trial.Lines() {
+			row(name, "%s", line)
+			name = ""
+		}
+	}
 	if chart := r.Chart; chart != nil {
 		row("chart", "%s %s for OpenNebula %s", chart.Name, chart.Version, chart.AppVersion)
 		for _, place := range chart.Published {

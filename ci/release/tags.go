@@ -54,6 +54,23 @@ func newestRevision(version string, tags []string) int {
 	return newest
 }
 
+// Before finds, among the tags of a repository, that of what an installation of a version (X.Y.Z) most likely runs before it: the highest
+// revision of the highest version below or, when there is none, of the version itself.
+func Before(version string, tags []string) (tag string, found bool) {
+	of, err := semver.StrictNewVersion(version)
+	if err != nil {
+		return "", false
+	}
+	before := of
+	for _, tag := range tags {
+		v, revision, ok := parseTag(tag)
+		if ok && revision > 0 && v.LessThan(of) && (before == of || v.GreaterThan(before)) {
+			before = v
+		}
+	}
+	return NewestRevision(before.String(), tags)
+}
+
 // CandidateTags returns the tags that may ever stand for a release, without a look at what else there is: 7.0.1, 7.0, 7 and latest.
 // A version that is not of the form X.Y.Z has none.
 func CandidateTags(r Release) []string {

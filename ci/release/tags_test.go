@@ -57,3 +57,14 @@ func TestNewestRevision(t *testing.T) {
 		}
 	}
 }
+
+func TestBefore(t *testing.T) {
+	tags := []string{"7.0.1-1", "7.0.1-2", "7.0.1-10", "7.0.1", "7.2.0-1", "7.4.0-3", "7.0", "7", "latest", "7.3.0", "7.1.80-1", "8.0.0-x", "7.0.0-1"}
+	for version, want := range map[string]string{
+		"7.4.0": "7.2.0-1", "7.3.0": "7.2.0-1", "7.2.0": "7.0.1-10", "7.0.1": "7.0.0-1", "7.0.0": "7.0.0-1", "9.0.0": "7.4.0-3", "6.10.0": "", "7.0": "",
+	} {
+		if got, found := release.Before(version, tags); got != want || found != (want != "") {
+			t.Errorf("before %s comes %q, %v; want %q", version, got, found, want)
+		}
+	}
+}

@@ -148,7 +148,7 @@ func pushCommand(env Environment) *cobra.Command {
 func releaseCommand(env Environment) *cobra.Command {
 	return runCommand(env, &cobra.Command{
 		Use:   "release",
-		Short: "Release the image and the chart: detect, plan, build, scan, gate, push, promote, package, publish",
+		Short: "Release the image and the chart: detect, plan, build, scan, gate, trial, push, promote, package, publish",
 		Example: "  pipeline release --registry ghcr.io/acme/opennebula --chart-registry ghcr.io/acme/charts/opennebula\n" +
 			"  pipeline release --registry ghcr.io/acme/opennebula --dry-run",
 	}, &chartOptions{}, (*pipeline.Pipeline).Release)

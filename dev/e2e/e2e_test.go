@@ -47,6 +47,7 @@ func TestPipeline(t *testing.T) {
 		{"story", testStory},
 		{"gate", testGate},
 		{"scanner", testScanner},
+		{"trial", testTrial},
 		{"upstream", testUpstream},
 		{"registry", testRegistry},
 		{"login", testLogin},
@@ -141,10 +142,18 @@ func (w *world) imageArgs() []string {
 // buildArgs are what every verb that builds is told.
 func (w *world) buildArgs() []string { return append([]string{"--source", root}, w.imageArgs()...) }
 
-// releaseArgs are those of a release of the image to a repository.
-func (w *world) releaseArgs(repository string) []string {
+// triedArgs are those of a release of the image to a repository; releaseArgs are for scenarios that end before the trial, or that it has
+// nothing to do with, and those would take longer with it.
+func (w *world) triedArgs(repository string) []string {
 	return append(w.buildArgs(), "--db-repository", w.DatabaseRepository, "--registry", repository)
 }
+
+func (w *world) releaseArgs(repository string) []string {
+	return append(w.triedArgs(repository), "--skip-trial", untried)
+}
+
+// untried is why most scenarios do not try the image.
+const untried = "this is about something else"
 
 // outcome is what is left of a command that has run.
 type outcome struct {

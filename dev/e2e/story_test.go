@@ -18,6 +18,7 @@ import (
 	"helm.sh/helm/v4/pkg/repo/v1"
 
 	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/release"
 	"opennebula-kube/dev/sandbox"
 	"opennebula-kube/dev/sandbox/apt"
@@ -40,7 +41,7 @@ func testStory(t *testing.T, w *world) {
 	s := &story{world: w, chartDir: filepath.Join(t.TempDir(), "charts"), older: map[string]string{}}
 	s.image, s.charts = w.repository("story")
 	// The base image by its tag, and last, for the last of a flag counts: it is going to be updated.
-	s.args = slices.Concat([]string{"release"}, w.releaseArgs(s.image),
+	s.args = slices.Concat([]string{"release"}, w.triedArgs(s.image),
 		[]string{"--chart-registry", s.charts, "--chart-repository", s.chartDir, "--base-image", w.BaseTag})
 	for _, step := range []struct {
 		name string
@@ -77,7 +78,7 @@ func (s *story) dryRun(t *testing.T) {
 	if _, err := os.Stat(s.chartDir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the chart repository has been touched: %v", err)
 	}
-	want := []string{"detect done", "plan done", "build done", "scan done", "gate done", "push skipped", "promote skipped",
+	want := []string{"detect done", "plan done", "build done", "scan done", "gate done", "trial done", "push skipped", "promote skipped",
 		"package done", "publish skipped"}
 	if diff := cmp.Diff(want, stages(o.report)); diff != "" {
 		t.Errorf("stages (-want +got):\n%s", diff)
@@ -125,6 +126,8 @@ func (s *story) firstRelease(t *testing.T) {
 			t.Errorf("the image has %s %q, want 7.2.0-1", name, found[name])
 		}
 	}
+	wantTrial(t, o.report, pipeline.TrialRun{Platform: platform(), Result: pipeline.Passed},
+		pipeline.TrialRun{Platform: platform(), Upgrade: true, Result: pipeline.Untried})
 	s.wantFiles(t, o)
 	s.wantSummary(t, o, digest)
 	s.wantChart(t, o)
@@ -215,7 +218,7 @@ func (s *story) wantSummary(t *testing.T, o outcome, digest string) {
 			t.Errorf("the summary lacks %q:\n%s", want, o.stdout)
 		}
 	}
-	for _, stage := range []string{"detect", "plan", "build", "scan", "gate", "push", "promote", "package", "publish"} {
+	for _, stage := range []string{"detect", "plan", "build", "scan", "gate", "trial", "push", "promote", "package", "publish"} {
 		if !strings.Contains(o.stderr, "\n"+stage) && !strings.HasPrefix(o.stderr, stage) {
 			t.Errorf("the progress lacks stage %s", stage)
 		}
@@ -294,6 +297,9 @@ func (s *story) nothing(t *testing.T) {
 	if got := readFile(t, filepath.Join(s.chartDir, "index.yaml")); got != index {
 		t.Errorf("the chart repository has changed:\n%s", cmp.Diff(index, got))
 	}
+	if o.report.Trial != nil {
+		t.Errorf("the image was tried again: %+v", o.report.Trial)
+	}
 	for _, place := range o.report.Chart.Published {
 		if place.Published {
 			t.Errorf("the chart went to %s again", place.Location)
@@ -322,6 +328,8 @@ func (s *story) baseUpdated(t *testing.T) {
 	_, now, _ := strings.Cut(updated, "@")
 	o := s.run(t, s.args...).passed(t).planned(t, release.Rebuild, "base image has changed", now)
 	s.published = append(s.published, o.report.Image.Digest)
+	wantTrial(t, o.report, pipeline.TrialRun{Platform: platform(), Result: pipeline.Passed},
+		pipeline.TrialRun{Platform: platform(), Upgrade: true, From: s.image + ":7.0.2-1", Result: pipeline.Passed})
 	if s.published[1] == s.published[0] {
 		t.Error("the rebuilt image is the old one")
 	}

@@ -72,7 +72,7 @@ func testVerbs(t *testing.T, w *world) {
 
 	t.Run("plan", func(t *testing.T) {
 		image, _ := w.repository("planned")
-		args := append([]string{"plan"}, w.releaseArgs(image)...)
+		args := append([]string{"plan"}, w.triedArgs(image)...)
 		plan := decode[release.Plan](t, []byte(w.run(t, append(args, "--format", "json")...).passed(t).stdout))
 		wantPlan(t, plan, release.Build, "7.2.0 is not published yet")
 		if diff := cmp.Diff([]string{"7.2.0", "7.2", "7", "latest"}, plan.Tags); diff != "" || plan.Revision != 1 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/registry"
@@ -14,16 +15,17 @@ import (
 
 // check makes sure that a run has done the work that it was measured for: the same image as all others under five tags, the chart in
 // both places, the scanner's report and the list of contents. Figures of two that do different things would mean nothing.
-func (b *bench) check(ctx context.Context, s step, at place) error {
+// It returns what the trial took.
+func (b *bench) check(ctx context.Context, s step, at place) (trial time.Duration, err error) {
 	if err := b.checkImage(ctx, at.images); err != nil {
-		return err
+		return 0, err
 	}
 	charts, err := tagsOf(ctx, at.charts)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if len(charts) != 1 {
-		return fmt.Errorf("%s has the tags %v, want one", at.charts, charts)
+		return 0, fmt.Errorf("%s has the tags %v, want one", at.charts, charts)
 	}
 	made := []string{"charts/index.yaml", "gate.sarif", "trivy-*.json", "sbom-*.cdx.json"}
 	if s.side == shellSide {
@@ -31,13 +33,13 @@ func (b *bench) check(ctx context.Context, s step, at place) error {
 	}
 	for _, pattern := range made {
 		if files, err := filepath.Glob(filepath.Join(at.out, pattern)); err != nil || len(files) != 1 {
-			return fmt.Errorf("made no %s in %s", pattern, at.out)
+			return 0, fmt.Errorf("made no %s in %s", pattern, at.out)
 		}
 	}
 	if s.side == pipelineSide {
-		return checkPlan(filepath.Join(at.out, "release.json"), s.kind)
+		return checkReport(filepath.Join(at.out, "release.json"), s.kind)
 	}
-	return nil
+	return 0, nil
 }
 
 // checkImage makes sure that all tags stand for the image that the first run made.
@@ -77,22 +79,30 @@ func tagsOf(ctx context.Context, name string) ([]string, error) {
 	return repository.Tags(ctx)
 }
 
-// checkPlan makes sure that a run of the pipeline found what it was to find.
-func checkPlan(file string, found kind) error {
+// checkReport makes sure that a run of the pipeline found what it was to find, and tried the image if it was to. It returns what that took.
+func checkReport(file string, found kind) (trial time.Duration, err error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var report pipeline.Report
 	if err := json.Unmarshal(data, &report); err != nil {
-		return fmt.Errorf("read %s: %w", file, err)
+		return 0, fmt.Errorf("read %s: %w", file, err)
 	}
 	want := release.Build
 	if found == nothing {
 		want = release.Nothing
 	}
 	if report.Plan == nil || report.Plan.Action != want {
-		return fmt.Errorf("the plan in %s is to be %q: %s", file, want, data)
+		return 0, fmt.Errorf("the plan in %s is to be %q: %s", file, want, data)
 	}
-	return nil
+	for _, stage := range report.Stages {
+		if stage.Name == "trial" && stage.State == pipeline.Done {
+			trial = time.Duration(stage.Seconds * float64(time.Second))
+		}
+	}
+	if (trial > 0) != (found == tried) {
+		return 0, fmt.Errorf("a %s run has tried the image for %s: %s", found, trial, data)
+	}
+	return trial, nil
 }

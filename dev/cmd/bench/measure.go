@@ -15,8 +15,9 @@ import (
 	"opennebula-kube/dev/sandbox"
 )
 
-// sample is what one run took: by the clock, and of the processors, its child processes included.
-type sample struct{ wall, cpu time.Duration }
+// sample is what one run took: by the clock, and of the processors, its child processes included; and what the trial took of that by the
+// clock, where there was one.
+type sample struct{ wall, cpu, trial time.Duration }
 
 // samples are what the runs of each kind took on each side, round by round.
 type samples map[side]map[kind][]sample
@@ -74,7 +75,7 @@ func (b *bench) measure(ctx context.Context, rounds int) (samples, error) {
 		}
 		one, err := b.run(ctx, s, at)
 		if err == nil {
-			err = b.check(ctx, s, at)
+			one.trial, err = b.check(ctx, s, at)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("round %d, %s, %s: %w", s.round, s.side, s.kind, err)
@@ -111,7 +112,7 @@ func (b *bench) seed(s step, at place) error {
 func (b *bench) run(ctx context.Context, s step, at place) (sample, error) {
 	var cmd *exec.Cmd
 	if s.side == pipelineSide {
-		cmd = b.pipeline(ctx, at)
+		cmd = b.pipeline(ctx, s.kind, at)
 	} else {
 		cmd = b.script(ctx, at)
 	}
@@ -136,8 +137,8 @@ func (b *bench) run(ctx context.Context, s step, at place) (sample, error) {
 	return took, nil
 }
 
-func (b *bench) pipeline(ctx context.Context, at place) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, b.paths.pipeline, "release",
+func (b *bench) pipeline(ctx context.Context, of kind, at place) *exec.Cmd {
+	arguments := []string{"release",
 		"--upstream", b.world.Upstream,
 		"--upstream-fingerprint", b.world.UpstreamFingerprint,
 		"--registry", at.images,
@@ -146,7 +147,11 @@ func (b *bench) pipeline(ctx context.Context, at place) *exec.Cmd {
 		"--base-image", b.world.BaseTag,
 		"--db-repository", b.world.DatabaseRepository,
 		"--platform", b.platform,
-		"--output", at.out)
+		"--output", at.out}
+	if of != tried {
+		arguments = append(arguments, "--skip-trial", "the script does not try it")
+	}
+	cmd := exec.CommandContext(ctx, b.paths.pipeline, arguments...)
 	// Go's own cache stays: what it has of the standard library is the machine's, for both sides.
 	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+at.state, "GOCACHE="+b.paths.goCache)
 	return cmd

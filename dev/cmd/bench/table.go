@@ -18,7 +18,7 @@ const (
 func writeTable(out io.Writer, measured samples) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "RUN\tPIPELINE\tSHELL\tRATIO\tAIM")
-	for _, k := range []kind{cold, warm, nothing} {
+	for _, k := range []kind{cold, warm, tried, nothing} {
 		ours, theirs := summarize(measured[pipelineSide][k]), summarize(measured[shellSide][k])
 		ratio, aim := "", ""
 		if theirs.runs > 0 {
@@ -27,6 +27,8 @@ func writeTable(out io.Writer, measured samples) error {
 		switch k {
 		case cold:
 			aim = fmt.Sprintf("ratio at or below %.2f: %s", coldRatioAim, verdict(quotient(ours.wall, theirs.wall) <= coldRatioAim))
+		case tried:
+			aim = fmt.Sprintf("no aim; the trial takes %s of it", seconds(ours.trial))
 		case nothing:
 			aim = fmt.Sprintf("at or below %s: %s", seconds(nothingAim), verdict(ours.wall <= nothingAim))
 		}
@@ -48,18 +50,20 @@ func quotient(a, b time.Duration) float64 { return float64(a) / float64(b) }
 type summary struct {
 	runs            int
 	wall, low, high time.Duration
-	cpu             time.Duration
+	cpu, trial      time.Duration
 }
 
 func summarize(of []sample) summary {
 	if len(of) == 0 {
 		return summary{}
 	}
-	var walls, cpus []time.Duration
+	var walls, cpus, trials []time.Duration
 	for _, one := range of {
-		walls, cpus = append(walls, one.wall), append(cpus, one.cpu)
+		walls, cpus, trials = append(walls, one.wall), append(cpus, one.cpu), append(trials, one.trial)
 	}
-	return summary{runs: len(of), wall: median(walls), low: slices.Min(walls), high: slices.Max(walls), cpu: median(cpus)}
+	return summary{
+		runs: len(of), wall: median(walls), low: slices.Min(walls), high: slices.Max(walls), cpu: median(cpus), trial: median(trials),
+	}
 }
 
 // String is empty for a kind that was not run.

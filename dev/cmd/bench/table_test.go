@@ -33,7 +33,7 @@ func runs(tenths ...int) []sample {
 	var of []sample
 	for _, n := range tenths {
 		wall := time.Duration(n) * 100 * time.Millisecond
-		of = append(of, sample{wall, wall / 2})
+		of = append(of, sample{wall, wall / 2, wall / 5})
 	}
 	return of
 }
@@ -45,21 +45,23 @@ func TestWriteTable(t *testing.T) {
 		want     string
 	}{
 		{"met", samples{
-			pipelineSide: {cold: runs(105, 100, 300), warm: runs(20, 20, 20), nothing: runs(50, 1, 80)},
+			pipelineSide: {cold: runs(105, 100, 300), warm: runs(20, 20, 20), tried: runs(100, 110, 120), nothing: runs(50, 1, 80)},
 			shellSide:    {cold: runs(100, 100, 90), warm: runs(25, 20, 40)},
 		}, `
 RUN       PIPELINE                       SHELL                         RATIO         AIM
 cold      10.5 s (10.0-30.0) / 5.2 s     10.0 s (9.0-10.0) / 5.0 s     1.05 / 1.05   ratio at or below 1.05: met
 warm      2.0 s (2.0-2.0) / 1.0 s        2.5 s (2.0-4.0) / 1.2 s       0.80 / 0.80   
+tried     11.0 s (10.0-12.0) / 5.5 s                                                 no aim; the trial takes 2.2 s of it
 nothing   5.0 s (0.1-8.0) / 2.5 s                                                    at or below 5.0 s: met
 `},
 		{"missed", samples{
-			pipelineSide: {cold: runs(106), warm: runs(20), nothing: runs(51)},
+			pipelineSide: {cold: runs(106), warm: runs(20), tried: runs(100), nothing: runs(51)},
 			shellSide:    {cold: runs(100), warm: runs(20)},
 		}, `
 RUN       PIPELINE                       SHELL                          RATIO         AIM
 cold      10.6 s (10.6-10.6) / 5.3 s     10.0 s (10.0-10.0) / 5.0 s     1.06 / 1.06   ratio at or below 1.05: MISSED
 warm      2.0 s (2.0-2.0) / 1.0 s        2.0 s (2.0-2.0) / 1.0 s        1.00 / 1.00   
+tried     10.0 s (10.0-10.0) / 5.0 s                                                  no aim; the trial takes 2.0 s of it
 nothing   5.1 s (5.1-5.1) / 2.5 s                                                     at or below 5.0 s: MISSED
 `},
 	} {
