@@ -32,8 +32,8 @@ func lasting(text string) string {
 }
 
 // compose is the body of an issue of ours: the marker, which nobody sees, and the text, as far as it fits.
-func compose(text string) string {
-	head := marker + "\n\n"
+func (r *Repository) compose(text string) string {
+	head := r.marker() + "\n\n"
 	return head + cut(text, maxBody-utf8.RuneCountInString(head))
 }
 

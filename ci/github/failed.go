@@ -21,7 +21,7 @@ func (r *Repository) Failed(ctx context.Context, title, body string) (url string
 	if title = shorten(title); title == "" {
 		return "", fmt.Errorf("tell in GitHub repository %s that the run failed: %w", r, errors.New("the issue has no title: give one"))
 	}
-	body = compose(body)
+	body = r.compose(body)
 	open, err := r.openIssues(ctx)
 	if err != nil {
 		return "", err

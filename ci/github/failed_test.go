@@ -273,3 +273,27 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		})
 	}
 }
+
+// Failures of two subjects are told by two issues, and each closes its own.
+func TestSubjects(t *testing.T) {
+	run(t, func(t *testing.T, f *fake, release *github.Repository) {
+		acceptance, err := github.New(github.Options{Token: token, Repository: "acme/opennebula", API: f.url, Client: f.client, Subject: "acceptance"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range []*github.Repository{release, acceptance, release} {
+			if _, err := r.Failed(t.Context(), "It fails", "why"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(f.issues) != 2 || !f.issues[1].labelled("acceptance-failure") {
+			t.Fatalf("issues %+v, want two, the second labelled acceptance-failure", f.issues)
+		}
+		if _, err := acceptance.Recovered(t.Context(), "It works."); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(f.openIssues(), []int{1}) {
+			t.Errorf("open issues %v, want the release's", f.openIssues())
+		}
+	})
+}

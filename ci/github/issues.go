@@ -12,30 +12,31 @@ import (
 )
 
 const (
-	// label and marker tell our issues from all others. Anyone can write the marker, but only who may write to the repository can
-	// set the label; and they use it for issues of their own.
-	label  = "release-failure"
-	marker = "<!-- opennebula-kube: " + label + " -->"
-
 	issuesWrite = "issues: write"
 	perPage     = 100
 )
+
+// label and marker tell our issues from all others. Anyone can write the marker, but only who may write to the repository can
+// set the label; and they use it for issues of their own.
+func (r *Repository) label() string { return r.subject + "-failure" }
+
+func (r *Repository) marker() string { return "<!-- opennebula-kube: " + r.label() + " -->" }
 
 // openIssues returns our open issues, the oldest first.
 func (r *Repository) openIssues(ctx context.Context) ([]*api.Issue, error) {
 	var found []*api.Issue
 	err := r.do(ctx, call{
-		doing: "look for open issues labelled " + label,
+		doing: "look for open issues labelled " + r.label(),
 		needs: issuesWrite,
 		send: func(ctx context.Context) error {
 			found = nil
 			for issue, err := range r.api.Issues.ListByRepoIter(ctx, r.owner, r.name, &api.IssueListByRepoOptions{
-				State: "open", Labels: []string{label}, Sort: "created", Direction: "asc", ListOptions: api.ListOptions{PerPage: perPage},
+				State: "open", Labels: []string{r.label()}, Sort: "created", Direction: "asc", ListOptions: api.ListOptions{PerPage: perPage},
 			}) {
 				if err != nil {
 					return err
 				}
-				if !issue.IsPullRequest() && strings.Contains(issue.GetBody(), marker) {
+				if !issue.IsPullRequest() && strings.Contains(issue.GetBody(), r.marker()) {
 					found = append(found, issue)
 				}
 			}
@@ -56,7 +57,7 @@ func (r *Repository) createIssue(ctx context.Context, title, body string) (*api.
 		doing: "open an issue",
 		needs: issuesWrite,
 		send: func(ctx context.Context) (err error) {
-			issue, _, err = r.api.Issues.Create(ctx, r.owner, r.name, api.CreateIssueRequest{Title: title, Body: &body, Labels: []string{label}})
+			issue, _, err = r.api.Issues.Create(ctx, r.owner, r.name, api.CreateIssueRequest{Title: title, Body: &body, Labels: []string{r.label()}})
 			if err == nil && issue.GetNumber() == 0 {
 				err = errors.New("it names no issue")
 			}
@@ -75,16 +76,16 @@ func (r *Repository) createIssue(ctx context.Context, title, body string) (*api.
 		return nil, err
 	}
 	// GitHub drops labels silently when the token may open an issue and no more. No later run would find this one, and open another.
-	if !slices.ContainsFunc(issue.Labels, func(l *api.Label) bool { return l.GetName() == label }) {
+	if !slices.ContainsFunc(issue.Labels, func(l *api.Label) bool { return l.GetName() == r.label() }) {
 		return nil, fmt.Errorf("%s: GitHub opened %s without the label %s: close it, and give the token the permission `%s`",
-			r.doing(opening), issue.GetHTMLURL(), label, issuesWrite)
+			r.doing(opening), issue.GetHTMLURL(), r.label(), issuesWrite)
 	}
 	return issue, nil
 }
 
 // createLabel makes sure that there is our label.
 func (r *Repository) createLabel(ctx context.Context) error {
-	color, description := "b60205", "The scheduled release fails"
+	color, description, label := "b60205", "The scheduled "+r.subject+" fails", r.label()
 	return r.do(ctx, call{
 		doing: "create the label " + label,
 		needs: issuesWrite,

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -35,6 +36,8 @@ type Options struct {
 	// API is the address of the REST API: https://api.github.com when it is empty; that of a GitHub Enterprise Server has a path, such as
 	// https://github.example.org/api/v3.
 	API string
+	// Subject is what fails when an issue tells so, as one word: "release" when it is empty. Each subject has an issue of its own.
+	Subject string
 	// Client carries the requests, and its Timeout bounds each attempt; nil is one that waits a minute. Its CheckRedirect is not used.
 	Client *http.Client
 }
@@ -42,6 +45,7 @@ type Options struct {
 // Repository is a repository on GitHub. It is safe for concurrent use.
 type Repository struct {
 	owner, name string
+	subject     string
 	api         *api.Client
 	hide        *strings.Replacer // takes the token out of a text
 }
@@ -77,7 +81,7 @@ func New(o Options) (*Repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("GitHub repository %s: %w", o.Repository, err)
 	}
-	return &Repository{owner: owner, name: name, api: calls, hide: strings.NewReplacer(o.Token, "[token]")}, nil
+	return &Repository{owner: owner, name: name, subject: cmp.Or(o.Subject, "release"), api: calls, hide: strings.NewReplacer(o.Token, "[token]")}, nil
 }
 
 // String is the repository as owner/name.
