@@ -90,15 +90,9 @@ func adaptToTest(s *settings.Settings) error {
 		// Without one oned makes no machine that is to have a token. No guest will call it.
 		s.OneGateEndpoint = "http://localhost:5030"
 	}
-	const onedConf, monitordConf = "/etc/one/oned.conf", "/etc/one/monitord.conf"
-	s.Overrides = append(s.Overrides,
-		settings.Override{File: onedConf, Key: "VM_MAD[NAME=dummy]/EXECUTABLE", Value: "one_vmm_dummy"},
-		settings.Override{File: onedConf, Key: "VM_MAD[NAME=dummy]/TYPE", Value: "xml"},
-		settings.Override{File: monitordConf, Key: "IM_MAD[NAME=dummy]/EXECUTABLE", Value: "one_im_sh"},
-		settings.Override{File: monitordConf, Key: "IM_MAD[NAME=dummy]/ARGUMENTS", Value: "-r 3 -t 15 -w 90 dummy"},
-		settings.Override{File: monitordConf, Key: "IM_MAD[NAME=dummy]/THREADS", Value: "0"},
-	)
-	return nil
+	drivers, err := settings.ParseOverrides(exercise.Configuration)
+	s.Overrides = append(s.Overrides, drivers...)
+	return err
 }
 
 // useServices makes the calls that a user makes first.
