@@ -37,6 +37,13 @@ integration: ## tests that build, scan and push for real; they need root
 	  $$tests --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/kube/... ./dev/container/... ./dev/install/... ./dev/e2e/...; \
 	  cd image; $$tests --format testname -- ./...
 
+# Without an upstream it is the sandbox; UPSTREAM_FINGERPRINT, BASE_IMAGE and VERSIONS have defaults: see dev/acceptance.
+.PHONY: acceptance
+acceptance: ## the image and the chart through a life, with the packages at UPSTREAM, such as https://downloads.opennebula.io; they need root
+	@tests=$$(go tool -n gotestsum); \
+	  ACCEPTANCE_UPSTREAM='$(UPSTREAM)' ACCEPTANCE_UPSTREAM_FINGERPRINT='$(UPSTREAM_FINGERPRINT)' ACCEPTANCE_BASE_IMAGE='$(BASE_IMAGE)' \
+	  ACCEPTANCE_VERSIONS='$(VERSIONS)' $$tests --format testname -- -count=1 -timeout 3h -run '^TestAcceptance$$' ./dev/container ./dev/install
+
 .PHONY: fuzz
 fuzz: ## try each fuzz target for FUZZTIME (5s)
 	@for module in ci image; do (cd $$module; for package in $$(go list ./...); do \

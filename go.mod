@@ -45,6 +45,7 @@ require (
 	k8s.io/pod-security-admission v0.37.1
 	k8s.io/utils v0.0.0-20260626114624-be93311217bd
 	opennebula-kube/ci v0.0.0
+	opennebula-kube/image v0.0.0
 	pault.ag/go/debian v0.19.0
 	sigs.k8s.io/yaml v1.6.0
 )
@@ -208,7 +209,7 @@ require (
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/kevinburke/ssh_config v1.6.0 // indirect
 	github.com/klauspost/compress v1.20.2 // indirect
-	github.com/klauspost/cpuid/v2 v2.3.0 // indirect
+	github.com/klauspost/cpuid/v2 v2.4.0 // indirect
 	github.com/kylelemons/godebug v1.1.0 // indirect
 	github.com/lann/builder v0.0.0-20180802200727-47ae307949d0 // indirect
 	github.com/lann/ps v0.0.0-20150810152359-62de8c46ede0 // indirect
@@ -369,7 +370,10 @@ require (
 	tags.cncf.io/container-device-interface/specs-go v1.1.1 // indirect
 )
 
-replace opennebula-kube/ci => ./ci
+replace (
+	opennebula-kube/ci => ./ci
+	opennebula-kube/image => ./image
+)
 
 tool (
 	github.com/google/go-containerregistry/cmd/crane

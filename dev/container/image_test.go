@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/registry"
+	"opennebula-kube/dev/acceptance"
 	"opennebula-kube/dev/local"
 	"opennebula-kube/dev/sandbox"
 	"opennebula-kube/dev/sandbox/apt"
@@ -33,6 +35,8 @@ func epoch() time.Time { return time.Date(2026, 7, 26, 10, 0, 0, 0, time.UTC) }
 
 // images builds the image and keeps the unpacked ones.
 type images struct {
+	// Subject is what the images are built of: the sandbox's packages, unless the test is for any.
+	acceptance.Subject
 	world  *sandbox.Sandbox
 	tools  *toolchain.Toolchain
 	engine *local.Engine
@@ -80,7 +84,25 @@ func newImages(t testing.TB, architectures ...string) *images {
 			t.Error(err)
 		}
 	})
-	return &images{world: world, tools: tools, engine: engine, dir: t.TempDir(), made: make(map[string]image)}
+	return &images{
+		Subject: acceptance.Subject{
+			Upstream: world.Upstream, Fingerprint: world.UpstreamFingerprint, BaseImage: world.BaseImage, Versions: []string{oldest, middle, newest},
+		},
+		world: world, tools: tools, engine: engine, dir: t.TempDir(), made: make(map[string]image),
+	}
+}
+
+// newSubject is newImages for what the environment names.
+func newSubject(t *testing.T) *images {
+	t.Helper()
+	built := newImages(t)
+	subject, err := acceptance.FromEnvironment(t.Context(), os.Getenv, "../..", built.Subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built.Subject = subject
+	t.Logf("OpenNebula %s from %s", strings.Join(subject.Versions, ", "), subject.Upstream)
+	return built
 }
 
 // newTools returns the toolchain and the directory of what is kept from run to run. It skips the test where images cannot be built.
@@ -99,7 +121,7 @@ func newTools(t testing.TB, root string) (tools *toolchain.Toolchain, cache stri
 // spec is what an image is built from.
 func (i *images) spec(version string, platforms ...string) pipeline.BuildSpec {
 	return pipeline.BuildSpec{
-		Version: version, Upstream: i.world.Upstream, UpstreamFingerprint: i.world.UpstreamFingerprint, BaseImage: i.world.BaseImage,
+		Version: version, Upstream: i.Upstream, UpstreamFingerprint: i.Fingerprint, BaseImage: i.BaseImage,
 		Platforms: platforms, Epoch: epoch(), Labels: map[string]string{"org.opencontainers.image.version": version},
 	}
 }

@@ -95,25 +95,31 @@ func (s *server) env() []string {
 	return []string{"OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_HOST=127.0.0.1", "OPENNEBULA_DB_PASSWORD=" + s.password, "OPENNEBULA_DB_NAME=one"}
 }
 
-// join starts the server beside a container, until the end of the test, once that waits for it.
+// join starts the server beside a container, until the end of that, once it waits for it.
 func (s *server) join(t *testing.T, c *container) {
 	t.Helper()
 	c.wantEventually(t, "start-up to wait for the database", func() bool {
 		return strings.Contains(c.log(), "waiting for database one on 127.0.0.1 port 3306")
 	})
+	// The next one may start only when this one has let go of the data.
+	c.whenEnded = s.start(t, network{c.networkPath(t)}, "127.0.0.1")
+}
+
+// start starts the server in a network, where it listens at an address. stop ends it, as a crash does.
+func (s *server) start(t *testing.T, in network, address string) (stop func()) {
+	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), "mariadbd.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", c.pid(t)), "mariadbd", "--no-defaults", "--user=root",
-		"--datadir="+s.dir+"/data", "--init-file="+s.dir+"/init.sql", "--bind-address=127.0.0.1", "--port=3306",
+	cmd := exec.Command("nsenter", "--net="+in.path, "mariadbd", "--no-defaults", "--user=root",
+		"--datadir="+s.dir+"/data", "--init-file="+s.dir+"/init.sql", "--bind-address="+address, "--port=3306",
 		"--socket="+s.dir+"/socket", "--pid-file="+s.dir+"/pid")
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The next one may start only when this one has let go of the data.
-	c.whenEnded = func() {
+	return func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		_ = log.Close()

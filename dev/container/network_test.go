@@ -1,11 +1,9 @@
 package container_test
 
 import (
-	"fmt"
 	"os/exec"
 	"regexp"
 	"slices"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,17 +19,8 @@ type network struct{ path string }
 // newNetwork makes a network with an interface eth0, and runs commands of a shell in it first.
 func newNetwork(t *testing.T, commands string) network {
 	t.Helper()
-	holder := exec.Command("sleep", "infinity")
-	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
-	if err := holder.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = holder.Process.Kill()
-		_ = holder.Wait()
-	})
-	n := network{fmt.Sprintf("/proc/%d/ns/net", holder.Process.Pid)}
-	n.mustRun(t, "set -e; ip link add eth0 type veth peer name node; "+commands+"; ip link set lo up; ip link set node up; ip link set eth0 up")
+	n := newNamespace(t)
+	n.mustRun(t, "set -e; ip link add eth0 type veth peer name node; "+commands+"; ip link set node up; ip link set eth0 up")
 	return n
 }
 

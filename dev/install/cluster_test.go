@@ -3,6 +3,7 @@
 package install_test
 
 import (
+	"context"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/registry"
+	"opennebula-kube/dev/acceptance"
 	"opennebula-kube/dev/kube"
 	"opennebula-kube/dev/local"
 	"opennebula-kube/dev/sandbox"
@@ -31,6 +33,8 @@ const (
 
 // cluster is a Kubernetes with a registry that has the images.
 type cluster struct {
+	// Subject is what the images are made of.
+	acceptance.Subject
 	*kube.Cluster
 	client     *kubernetes.Clientset
 	helmPath   string
@@ -40,6 +44,12 @@ type cluster struct {
 
 // newCluster starts a cluster whose pods reach some servers of this machine, as kube.Options has them. It skips the test where pods cannot be run.
 func newCluster(t testing.TB, servers ...string) *cluster {
+	t.Helper()
+	return clusterOf(t, func(_ context.Context, s acceptance.Subject) (acceptance.Subject, error) { return s, nil }, servers...)
+}
+
+// clusterOf is newCluster with images of what choose returns. It is told what the sandbox has.
+func clusterOf(t testing.TB, choose func(context.Context, acceptance.Subject) (acceptance.Subject, error), servers ...string) *cluster {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("-short: builds images and starts Kubernetes")
@@ -51,7 +61,7 @@ func newCluster(t testing.TB, servers ...string) *cluster {
 	}
 	tools, cache := newTools(t)
 	c := &cluster{helmPath: helmPath(t, tools)}
-	c.publish(t, tools, cache)
+	c.publish(t, tools, cache, choose)
 	var err error
 	c.Cluster, err = kube.Start(t.Context(), kube.Options{
 		Dir: t.TempDir(), Root: root, Toolchain: tools, Servers: append(servers, c.mariadb.Registry), Log: t.Logf,
@@ -85,8 +95,10 @@ func helmPath(t testing.TB, tools *toolchain.Toolchain) string {
 	return path
 }
 
-// publish builds the image of both versions, and that of MariaDB, and publishes them in a registry.
-func (c *cluster) publish(t testing.TB, tools *toolchain.Toolchain, cache string) {
+// publish builds the image of all versions, and that of MariaDB, and publishes them in a registry.
+func (c *cluster) publish(
+	t testing.TB, tools *toolchain.Toolchain, cache string, choose func(context.Context, acceptance.Subject) (acceptance.Subject, error),
+) {
 	t.Helper()
 	epoch := time.Date(2026, time.May, 1, 0, 0, 0, 0, time.UTC)
 	var versions []apt.Version
@@ -107,6 +119,12 @@ func (c *cluster) publish(t testing.TB, tools *toolchain.Toolchain, cache string
 	if c.mariadb, err = world.PublishMariaDB(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	c.Subject, err = choose(t.Context(), acceptance.Subject{
+		Upstream: world.Upstream, Fingerprint: world.UpstreamFingerprint, BaseImage: world.BaseImage, Versions: []string{older, newer},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	engine, err := local.New(t.Context(), local.Config{Context: root + "/image", StateDir: t.TempDir(), Toolchain: tools})
 	if err != nil {
 		t.Fatal(err)
@@ -120,9 +138,9 @@ func (c *cluster) publish(t testing.TB, tools *toolchain.Toolchain, cache string
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, version := range []string{older, newer} {
+	for _, version := range c.Versions {
 		built, err := engine.Build(t.Context(), pipeline.BuildSpec{
-			Version: version, Upstream: world.Upstream, UpstreamFingerprint: world.UpstreamFingerprint, BaseImage: world.BaseImage,
+			Version: version, Upstream: c.Upstream, UpstreamFingerprint: c.Fingerprint, BaseImage: c.BaseImage,
 			Platforms: []string{"linux/" + runtime.GOARCH}, Epoch: epoch,
 		})
 		if err != nil {

@@ -152,6 +152,12 @@ func (r *release) refuseRollingUpgrade() {
 		return err
 	})
 	r.oned("oneuser", "show", "0")
+	r.stopAll()
+}
+
+// stopAll stops all front-ends.
+func (r *release) stopAll() {
+	r.t.Helper()
 	scale := &apps.Scale{ObjectMeta: meta.ObjectMeta{Name: name, Namespace: r.namespace}, Spec: apps.ScaleSpec{Replicas: 0}}
 	if _, err := r.client.AppsV1().StatefulSets(r.namespace).UpdateScale(r.t.Context(), name, scale, meta.UpdateOptions{}); err != nil {
 		r.t.Fatal(err)
