@@ -103,7 +103,7 @@ func (c *Chart) Test(
 	// Directory of the project's sources.
 	//
 	// +defaultPath="/"
-	// +ignore=["*", "!chart", "!ci", "!dev", "!go.mod", "!go.sum"]
+	// +ignore=["*", "!chart", "!ci", "!dev", "!go.mod", "!go.sum", "!image"]
 	source *dagger.Directory,
 ) error {
 	m := &OpennebulaKube{Golang: c.Golang}

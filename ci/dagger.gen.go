@@ -83,6 +83,30 @@ func (r *OpennebulaKube) UnmarshalJSON(bs []byte) error {
 	return nil
 }
 
+func (r Acceptance) MarshalJSON() ([]byte, error) {
+	var concrete struct {
+		Text  string
+		Error string
+	}
+	concrete.Text = r.Text
+	concrete.Error = r.Error
+	return json.Marshal(&concrete)
+}
+
+func (r *Acceptance) UnmarshalJSON(bs []byte) error {
+	var concrete struct {
+		Text  string
+		Error string
+	}
+	err := json.Unmarshal(bs, &concrete)
+	if err != nil {
+		return err
+	}
+	r.Text = concrete.Text
+	r.Error = concrete.Error
+	return nil
+}
+
 func (r Image) MarshalJSON() ([]byte, error) {
 	var concrete struct {
 		Version   string
@@ -404,6 +428,53 @@ func dispatch(ctx context.Context) (rerr error) {
 func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName string, inputArgs map[string][]byte) (_ any, err error) {
 	_ = inputArgs
 	switch parentName {
+	case "Acceptance":
+		switch fnName {
+		case "ReportToGithub":
+			var parent Acceptance
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var token *dagger.Secret
+			if inputArgs["token"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["token"]), &token)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg token", err))
+				}
+			}
+			var repository string
+			if inputArgs["repository"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["repository"]), &repository)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg repository", err))
+				}
+			}
+			var api string
+			if inputArgs["api"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["api"]), &api)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg api", err))
+				}
+			}
+			var run string
+			if inputArgs["run"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["run"]), &run)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg run", err))
+				}
+			}
+			return (*Acceptance).ReportToGithub(&parent, ctx, token, repository, api, run)
+		case "Summary":
+			var parent Acceptance
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Acceptance).Summary(&parent)
+		default:
+			return nil, fmt.Errorf("unknown function %s", fnName)
+		}
 	case "Chart":
 		switch fnName {
 		case "Lint":
@@ -708,6 +779,76 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 		}
 	case "OpennebulaKube":
 		switch fnName {
+		case "Acceptance":
+			var parent OpennebulaKube
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
+			var upstream string
+			if inputArgs["upstream"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstream"]), &upstream)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstream", err))
+				}
+			}
+			var upstreamFingerprint string
+			if inputArgs["upstreamFingerprint"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstreamFingerprint"]), &upstreamFingerprint)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstreamFingerprint", err))
+				}
+			}
+			var baseImage string
+			if inputArgs["baseImage"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["baseImage"]), &baseImage)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg baseImage", err))
+				}
+			}
+			var version []string
+			if inputArgs["version"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["version"]), &version)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg version", err))
+				}
+			}
+			var unreleasedIn string
+			if inputArgs["unreleasedIn"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["unreleasedIn"]), &unreleasedIn)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg unreleasedIn", err))
+				}
+			}
+			var username string
+			if inputArgs["username"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["username"]), &username)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg username", err))
+				}
+			}
+			var password *dagger.Secret
+			if inputArgs["password"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["password"]), &password)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
+				}
+			}
+			var keepReport bool
+			if inputArgs["keepReport"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["keepReport"]), &keepReport)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg keepReport", err))
+				}
+			}
+			return (*OpennebulaKube).Acceptance(&parent, ctx, source, upstream, upstreamFingerprint, baseImage, version, unreleasedIn, username, password, keepReport)
 		case "Build":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)

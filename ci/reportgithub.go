@@ -42,19 +42,28 @@ func (r *Release) ReportToGithub(
 	// +optional
 	run string,
 ) (string, error) {
-	plaintext, err := token.Plaintext(ctx)
-	if err != nil {
-		return "", fmt.Errorf("read the token for GitHub: %w", err)
-	}
-	to, err := github.New(github.Options{Token: plaintext, Repository: repository, API: api})
+	to, err := gitHub(ctx, github.Options{Repository: repository, API: api}, token)
 	if err != nil {
 		return "", err
 	}
 	errs := []error{r.failure(), r.reportFindings(ctx, to, commit, ref)}
 	if issue {
-		errs = append(errs, r.reportIssue(ctx, to, run))
+		errs = append(errs, reportIssue(ctx, to, run, outcome{
+			failed: r.Error, works: "The release works again.", title: "The scheduled release fails", body: r.Report,
+			next: "What to do stands with what failed. `dagger call release --dry-run` does the same on a laptop and sends nothing anywhere. " +
+				"The next release that works closes this issue.",
+		}))
 	}
 	return r.Report, errors.Join(errs...)
+}
+
+// gitHub is a repository on GitHub, as whom a token is for.
+func gitHub(ctx context.Context, options github.Options, token *dagger.Secret) (*github.Repository, error) {
+	var err error
+	if options.Token, err = token.Plaintext(ctx); err != nil {
+		return nil, fmt.Errorf("read the token for GitHub: %w", err)
+	}
+	return github.New(options)
 }
 
 // reportFindings sends the gate's findings to code scanning, if the release came so far.
@@ -71,20 +80,28 @@ func (r *Release) reportFindings(ctx context.Context, to *github.Repository, com
 	return to.UploadSARIF(ctx, []byte(sarif), commit, ref)
 }
 
+// outcome is what an issue is to tell of a run.
+type outcome struct {
+	// failed is why the run failed, "" when it did not.
+	failed string
+	// works is the comment that closes the issue.
+	works string
+	// title and body are those of the issue; next is what to do.
+	title, body, next string
+}
+
 // reportIssue opens, updates or closes the issue.
-func (r *Release) reportIssue(ctx context.Context, to *github.Repository, run string) error {
+func reportIssue(ctx context.Context, to *github.Repository, run string, o outcome) error {
 	at := ""
 	if run != "" {
 		at = "\n\nRun: " + run
 	}
 	var url string
 	var err error
-	if r.Error == "" {
-		url, err = to.Recovered(ctx, "The release works again."+at)
+	if o.failed == "" {
+		url, err = to.Recovered(ctx, o.works+at)
 	} else {
-		url, err = to.Failed(ctx, "The scheduled release fails", r.Report+at+
-			"\n\nWhat to do stands with what failed. `dagger call release --dry-run` does the same on a laptop and sends nothing anywhere. "+
-			"The next release that works closes this issue.")
+		url, err = to.Failed(ctx, o.title, o.body+at+"\n\n"+o.next)
 	}
 	if err == nil && url != "" {
 		fmt.Println(url)

@@ -36,6 +36,9 @@ func TestVersionsAgree(t *testing.T) {
 		"Dagger, in release.yml and schedule.yml": {
 			find(".github/workflows/release.yml", `version: (v[0-9.]+)`), find(".github/workflows/schedule.yml", `version: (v[0-9.]+)`),
 		},
+		"Dagger, in release.yml and acceptance.yml": {
+			find(".github/workflows/release.yml", `version: (v[0-9.]+)`), find(".github/workflows/acceptance.yml", `version: (v[0-9.]+)`),
+		},
 		"MariaDB, of the chart and of its image": {
 			find("chart/opennebula/charts/mariadb/Chart.yaml", `(?m)^appVersion: "(\S+)"$`), find("chart/opennebula/charts/mariadb/values.yaml", `(?m)^  tag: (\S+)$`),
 		},
@@ -63,7 +66,7 @@ func TestRenovateFindsPins(t *testing.T) {
 	}
 	for _, file := range []string{
 		"ci/engine/run.go", "ci/checks.go", "dagger.json", ".github/workflows/ci.yml", ".github/workflows/schedule.yml",
-		"chart/opennebula/charts/mariadb/values.yaml", "dev/chart/kubeschema/modules.go",
+		".github/workflows/acceptance.yml", "chart/opennebula/charts/mariadb/values.yaml", "dev/chart/kubeschema/modules.go",
 	} {
 		content, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
