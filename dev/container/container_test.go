@@ -169,19 +169,27 @@ func TestContainer(t *testing.T) {
 			wantStopped(t, c)
 		}},
 		{"a service that cannot start", func(t *testing.T) {
-			// An address of another machine.
-			c := start(t, middle, "OPENNEBULA_FIREEDGE_LISTEN=192.0.2.1")
-			if status := c.wait(startLimit + stopLimit); status != 1 {
-				t.Errorf("status %d, want 1", status)
-			}
-			lines := strings.Split(strings.TrimSpace(c.log()), "\n")
-			last := lines[len(lines)-1]
-			for _, want := range []string{"error: service fireedge keeps failing", "192.0.2.1"} {
-				if !strings.Contains(last, want) {
-					t.Errorf("last line %q, want %q in it", last, want)
+			// An address of another machine. oned says so in its log alone.
+			for service, c := range map[string]struct {
+				setting string
+				want    string
+			}{
+				"fireedge": {"OPENNEBULA_FIREEDGE_LISTEN=192.0.2.1", "192.0.2.1"},
+				"oned":     {"OPENNEBULA_CONFIG=oned.conf LISTEN_ADDRESS = 192.0.2.1", "the last error in its log is: "},
+			} {
+				container := start(t, middle, c.setting)
+				if status := container.wait(startLimit + stopLimit); status != 1 {
+					t.Errorf("status %d, want 1", status)
 				}
+				lines := strings.Split(strings.TrimSpace(container.log()), "\n")
+				last := lines[len(lines)-1]
+				for _, want := range []string{"error: service " + service + " keeps failing", c.want, "192.0.2.1"} {
+					if !strings.Contains(last, want) {
+						t.Errorf("last line %q, want %q in it", last, want)
+					}
+				}
+				container.wantLog("stopped: guacd")
 			}
-			c.wantLog("stopped: oned")
 		}},
 		{"some of the services", func(t *testing.T) {
 			c := start(t, middle, "OPENNEBULA_SERVICES=oned, hem")

@@ -17,6 +17,8 @@ const rpcPath = "/RPC2"
 
 // ServeHTTP answers as Abyss does: with the same headers, the same bytes around the values, and the same refusals.
 func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d.slots <- struct{}{}
+	defer func() { <-d.slots }()
 	switch {
 	case r.URL.Path != rpcPath:
 		refuseHTTP(w, http.StatusNotFound, "File not found")

@@ -29,7 +29,7 @@ const (
 	faultNoMethod = -506
 )
 
-// maxConnections is how many calls oned answers at the same time (MAX_CONN in oned.conf); others wait.
+// maxConnections is how many requests oned answers at the same time (MAX_CONN in oned.conf), calls or not; others wait.
 const maxConnections = 15
 
 // daemon answers the XML-RPC calls of a running oned. Like that it asks its database at each call: it holds no users in memory.
@@ -88,8 +88,6 @@ func (d *daemon) methods() map[string]method {
 }
 
 func (d *daemon) answer(ctx context.Context, request methodCall) methodResponse {
-	d.slots <- struct{}{}
-	defer func() { <-d.slots }()
 	method, ok := d.methods()[request.Method]
 	if !ok {
 		return faultResponse(faultNoMethod, fmt.Sprintf("Method '%s' not defined", request.Method))
