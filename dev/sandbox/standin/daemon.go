@@ -20,6 +20,7 @@ const (
 	codeAction         = 0x0800
 	codeAPI            = 0x1000
 	codeInternal       = 0x2000
+	codeAllocate       = 0x4000
 )
 
 // Faults of XML-RPC: a call that is not one, a method that the server does not have, and a parameter that is missing or of another type.

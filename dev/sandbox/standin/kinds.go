@@ -188,7 +188,7 @@ func images() *kind {
 				return nil, failed
 			}
 			refuse := func(why string) (*node, *rpcError) {
-				return nil, failure(codeInternal, "Error allocating a new image. "+why)
+				return nil, failure(codeAllocate, "Error allocating a new image. "+why)
 			}
 			if store.number("TYPE") == systemDatastore {
 				return refuse("New images can only be allocated in a files or image datastore.")

@@ -208,6 +208,9 @@ func (d *daemon) create(k *kind, caller *user, params []value, template *node) (
 		return value{}, failed
 	}
 	id, err := d.insert(k, made)
+	if err != nil && k.call == "image" {
+		return value{}, failure(codeAllocate, "Error allocating a new image. "+err.Error())
+	}
 	if err != nil {
 		return value{}, failure(codeInternal, err.Error())
 	}

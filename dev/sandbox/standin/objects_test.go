@@ -329,6 +329,7 @@ func TestDisks(t *testing.T) {
 			t.Errorf("machine %d lacks %s or its image: %s", i, address, vm)
 		}
 	}
+	m.refused("[one.image.allocate] Error allocating a new image. NAME is already taken by IMAGE 0.", "16384", "one.image.allocate", "NAME = disk\nPATH = /x", 100)
 	m.refused("[one.vm.allocate] Cannot get IP/MAC lease from virtual network 0.", "8192", "one.vm.allocate", template, 0)
 	m.is("<STATE>2</STATE>", "one.image.info", 0)
 	m.refused("[one.image.delete] Cannot delete image. There are 2 VMs using it.", "2048", "one.image.delete", 0)
@@ -358,7 +359,8 @@ func TestObjectRefusals(t *testing.T) {
 		{"[one.vm.allocate] CPU attribute must be a positive float or integer value.", "8192", "one.vm.allocate", "MEMORY = 64\nCPU = none", 0},
 		{`[one.datastore.allocate] TM_MAD named "nfs" is not defined in oned.conf`, "8192", "one.datastore.allocate", "NAME = x\nDS_MAD = fs\nTM_MAD = nfs", -1},
 		{"[one.datastore.delete] Error getting datastore [5].", "1024", "one.datastore.delete", 5},
-		{"[one.image.allocate] Error allocating a new image. New images can only be allocated in a files or image datastore.", "8192", "one.image.allocate", "NAME = i\nPATH = /x", 0},
+		{"[one.image.allocate] Error allocating a new image. New images can only be allocated in a files or image datastore.", "16384", "one.image.allocate", "NAME = i\nPATH = /x", 0},
+		{"[one.template.instantiate] Error allocating a new virtual machine template. MEMORY attribute must be a positive integer value.", "16384", "one.template.instantiate", 0},
 		{`[one.vm.action] Action "explode" is not supported`, "2048", "one.vm.action", "explode", 0},
 	} {
 		if call[2] == "one.vm.action" {

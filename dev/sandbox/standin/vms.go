@@ -254,7 +254,11 @@ func (d *daemon) instantiate(_ *database, caller *user, params []value) (value, 
 	if len(params) > 1 && params[1].string() != "" {
 		template.add(quoted("NAME", params[1].string()))
 	}
-	return d.create(d.kinds["vm"], caller, append([]value{{}}, params[min(2, len(params)):]...), template)
+	made, failed := d.create(d.kinds["vm"], caller, append([]value{{}}, params[min(2, len(params)):]...), template)
+	if failed != nil && failed.code == codeInternal {
+		failed = failure(codeAllocate, "Error allocating a new virtual machine template. "+failed.message)
+	}
+	return made, failed
 }
 
 // shortVM is what the list of all machines tells of one.
