@@ -157,7 +157,7 @@ func (l *life) killedInFirstBoot(t *testing.T) {
 		{"supervisord runs", logged("supervisord started")},
 		{"oned is started", logged("spawned: 'oned'")},
 		{"oned writes the first auth file", onVolume(".one/sunstone_auth")},
-		{"oned writes the last auth file", onVolume(".one/onegate_auth")},
+		{"oned writes the next auth file", onVolume(".one/onegate_auth")},
 		{"sshd is started", logged("spawned: 'sshd'")},
 	} {
 		t.Run(moment.name, func(t *testing.T) {

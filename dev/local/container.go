@@ -240,8 +240,8 @@ func runc(ctx context.Context, work string) (pipeline.Result, error) {
 	id, state, log := filepath.Base(work), filepath.Join(work, "runc"), filepath.Join(work, "runc.log")
 	cmd := exec.CommandContext(ctx, "runc", "--root", state, "--log", log, "--log-format", "json", "run", "--bundle", work, id)
 	stop := func(command ...string) error {
-		//nolint:contextcheck // it is for when the context is done
-		out, err := exec.Command("runc", append([]string{"--root", state}, command...)...).CombinedOutput()
+		// It is for when the context is done.
+		out, err := exec.CommandContext(context.WithoutCancel(ctx), "runc", append([]string{"--root", state}, command...)...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("runc %s: %w: %s", strings.Join(command, " "), err, bytes.TrimSpace(out))
 		}

@@ -157,16 +157,6 @@ func (u user) document(quotas string) string {
 		u.ID, u.GID, u.GName, u.Name, cdata(u.Password), cdata(u.Driver), u.Enabled, u.Template, quotas)
 }
 
-// sql runs statements with the database's own client, which the real tools use as well.
-func (h Host) sql(statements string) error {
-	server, err := h.openServer()
-	if err != nil {
-		return err
-	}
-	_, err = server.run(statements)
-	return err
-}
-
 // missing tells of a file that does not exist, and is not to be made by asking.
 func (s server) missing() bool {
 	_, err := os.Stat(s.file)
