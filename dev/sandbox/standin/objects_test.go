@@ -232,6 +232,17 @@ func TestHostsNeedDrivers(t *testing.T) {
 	m.is("<STATE>3</STATE>", "one.host.info", 0)
 	stop()
 	m.mkdir("/var/lib/one/remotes/im/dummy-probes.d/vm/status")
+	if err := os.RemoveAll(m.path("/var/tmp")); err != nil {
+		t.Fatal(err)
+	}
+	m.write("/var/tmp", "not a directory, as nothing can be made there on a read-only file system")
+	stop = m.start()
+	waitFor(t, "a host to be logged whose monitoring has no place to write to", func() bool {
+		return strings.Contains(m.read("/var/log/one/oned.log"), "/var/tmp: not a directory")
+	})
+	m.is("<STATE>3</STATE>", "one.host.info", 0)
+	stop()
+	m.remove("/var/tmp")
 	m.start()
 	m.is("<STATE>2</STATE>", "one.host.info", 0)
 	m.write("/etc/one/monitord.conf", "NETWORK = [ ADDRESS = \"::\", PORT = 4124 ]\n")

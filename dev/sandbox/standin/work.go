@@ -115,6 +115,11 @@ func (d *daemon) monitorHosts() error {
 			d.log.logf(levelError, "InM", "Error monitoring host %s: No such file or directory @ dir_initialize - %s", host.get("NAME"), missing[0])
 			state = hostError
 		}
+		// The dummy driver's monitoring client keeps the machines that it has started there.
+		if err := os.MkdirAll(d.host.path("/var/tmp/one_db"), 0o755); err != nil {
+			d.log.logf(levelError, "InM", "Error monitoring host %s: %v", host.get("NAME"), err)
+			state = hostError
+		}
 		if host.number("STATE") == state {
 			continue
 		}
