@@ -26,7 +26,7 @@ func wantRotation(t *testing.T, c *container) {
 	}
 	// Of virtual machines, of a service, of a hook, and one that FireEdge has left.
 	c.mustExec(asOneadmin, "sh", "-c", `cd /var/log/one; mkdir -p oneflow
-		for log in 3 oneflow/5 autostart-vm fireedge1; do head -c 11000000 /dev/zero | tr '\0' x > $log.log; done; echo small > 4.log`)
+		for log in 3 oneflow/5 autostart-vm fireedge1; do head -c 11000000 /dev/zero | tr '\0' x | fold -w 1000 > $log.log; echo >> $log.log; done; echo small > 4.log`)
 	others := func() string {
 		return strings.Join(strings.Fields(c.mustExec(asRoot, "sh", "-c", "cd /var/log/one; find 3.* 4.* oneflow autostart* fireedge1* -type f -size +0 | sort")), " ")
 	}
