@@ -62,14 +62,14 @@ func TestSelftest(t *testing.T) {
 		name string
 		run  func(t *testing.T)
 	}{
-		{"an empty volume, and nothing to write to", func(t *testing.T) {
+		{"an empty volume and a root file system that cannot be written to", func(t *testing.T) {
 			passes(t, test(t, options{image: built.get(t, oldest), readOnly: true}))
 		}},
-		{"once more, below an init", func(t *testing.T) {
+		{"once more below an init", func(t *testing.T) {
 			c := test(t, options{image: built.get(t, oldest), adjust: command("sh", "-c", "one-container selftest; exit $?")})
 			passes(t, c)
 		}},
-		{"killed, in an upgrade and later", func(t *testing.T) {
+		{"killed in an upgrade and later", func(t *testing.T) {
 			image := built.get(t, middle)
 			for _, when := range []string{"start the services", "monitor a host", "call OneGate", "deploy and undeploy"} {
 				c := test(t, options{image: image})
