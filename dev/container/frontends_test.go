@@ -21,6 +21,8 @@ const electionLimit = 5 * time.Minute
 
 // frontEnds are three front-ends.
 type frontEnds struct {
+	// whole is the test of all steps: what it makes lasts as long.
+	whole   *testing.T
 	built   *images
 	version string
 	key     string
@@ -43,14 +45,14 @@ func newFrontEnds(t *testing.T, built *images) *frontEnds {
 	if err := built.tools.OSPackages(t.Context(), toolchain.Need{Command: "ip", Package: "iproute2"}); err != nil {
 		t.Skip(err)
 	}
-	f := &frontEnds{built: built, key: newKey(t)}
+	f := &frontEnds{whole: t, built: built, key: newKey(t)}
 	bridge := newNamespace(t)
 	bridge.mustRun(t, "ip link add bridge type bridge; ip link set bridge up")
 	for i := range 3 {
 		one := &frontEnd{name: fmt.Sprintf("front-%d.example.org", i), address: fmt.Sprintf("10.9.0.%d", i+1), network: newNamespace(t)}
 		one.network.plugIn(t, bridge, fmt.Sprintf("port%d", i), one.address+"/24")
 		f.all = append(f.all, one)
-		f.renew(t, one)
+		f.renew(one)
 	}
 	t.Cleanup(func() {
 		for _, one := range f.all {
@@ -64,13 +66,12 @@ func newFrontEnds(t *testing.T, built *images) *frontEnds {
 }
 
 // renew gives a front-end an empty volume and an empty database.
-func (f *frontEnds) renew(t *testing.T, one *frontEnd) {
-	t.Helper()
+func (f *frontEnds) renew(one *frontEnd) {
 	if one.stopServer != nil {
 		one.stopServer()
 	}
-	one.volume, one.server = t.TempDir(), newServer(t, f.built, "secret")
-	one.stopServer = one.server.start(t, one.network, "0.0.0.0")
+	one.volume, one.server = f.whole.TempDir(), newServer(f.whole, f.built, "secret")
+	one.stopServer = one.server.start(f.whole, one.network, "0.0.0.0")
 }
 
 // newNamespace makes a network with nothing but loopback, which is there until the end of the test.
@@ -109,8 +110,7 @@ func newKey(t *testing.T) string {
 }
 
 // start starts a front-end that does not run.
-func (f *frontEnds) start(t *testing.T, self int) {
-	t.Helper()
+func (f *frontEnds) start(self int) {
 	hosts := "127.0.0.1 localhost\n"
 	var names []string
 	for _, one := range f.all {
@@ -119,8 +119,8 @@ func (f *frontEnds) start(t *testing.T, self int) {
 	}
 	list := strings.Join(names, ",")
 	one := f.all[self]
-	one.container = run(t, options{
-		image: f.built.get(t, f.version), volume: one.volume, hosts: hosts,
+	one.container = run(f.whole, options{
+		image: f.built.get(f.whole, f.version), volume: one.volume, hosts: hosts,
 		env: append(forExercise(),
 			"OPENNEBULA_HOSTNAME="+one.name, "OPENNEBULA_DB_BACKEND=mysql", "OPENNEBULA_DB_PASSWORD="+one.server.password,
 			"OPENNEBULA_DB_NAME=one", "OPENNEBULA_DB_WAIT=10m", "OPENNEBULA_HA_SERVERS="+list, "OPENNEBULA_HA_DB_HOSTS="+list,
@@ -139,7 +139,7 @@ func (f *frontEnds) startAll(t *testing.T) {
 	t.Helper()
 	for i, one := range f.all {
 		if one.container == nil {
-			f.start(t, i)
+			f.start(i)
 		}
 	}
 	for _, one := range f.all {
@@ -256,7 +256,7 @@ func testFrontEnds(t *testing.T, built *images) {
 		// It is the former leader: oned may leave that with records that nobody else has.
 		{"a follower loses all it has", func(t *testing.T) {
 			f.kill(former)
-			f.renew(t, f.all[former])
+			f.renew(f.all[former])
 			f.startAll(t)
 			f.wantUsers(t, acknowledged)
 			f.wantSameUsers(t)
