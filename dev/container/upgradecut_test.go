@@ -136,7 +136,11 @@ func (i *installation) check(t *testing.T, c *container, version string, before 
 	}
 	after := identityOf(t, i.volume)
 	for path, want := range before {
-		if path != "/.one-container/drivers.json" && after[path] != want {
+		// OpenNebula's own files are those of the version, as long as nobody has changed them.
+		if path == "/.one-container/drivers.json" || strings.Contains(want, "Stands in for a file of OpenNebula's") {
+			continue
+		}
+		if after[path] != want {
 			t.Errorf("%s was %q and is %q", path, want, after[path])
 		}
 	}
