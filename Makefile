@@ -25,7 +25,7 @@ unit: ## tests that need no root, in seconds
 # The chart is outside of the module ci, where go looks for no changes: without -count=1 it repeats the result for another chart.
 .PHONY: chart
 chart: ## the chart's tests, and what it renders to held against Kubernetes' schemas; they need no root
-	@tests=$$(go tool -n gotestsum); $$tests --format testname -- ./dev/chart/...; cd ci; $$tests --format testname -- -count=1 -run '^TestChart' ./helmrepo
+	@tests=$$(go tool -n gotestsum); $$tests --format testname -- -timeout 30m ./dev/chart/...; cd ci; $$tests --format testname -- -count=1 -run '^TestChart' ./helmrepo
 
 .PHONY: generate
 generate: ## write the READMEs of the charts anew
@@ -35,7 +35,7 @@ generate: ## write the READMEs of the charts anew
 integration: ## tests that build, scan and push for real; they need root
 	@tests=$$(go tool -n gotestsum); \
 	  $$tests --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/kube/... ./dev/container/... ./dev/install/... ./dev/e2e/...; \
-	  cd image; $$tests --format testname -- ./...
+	  cd image; $$tests --format testname -- -timeout 60m ./...
 
 # Without an upstream it is the sandbox; UPSTREAM_FINGERPRINT, BASE_IMAGE and VERSIONS have defaults: see dev/acceptance.
 .PHONY: acceptance
