@@ -56,9 +56,6 @@ func newFrontEnds(t *testing.T, built *images) *frontEnds {
 	}
 	t.Cleanup(func() {
 		for _, one := range f.all {
-			if one.container != nil {
-				killed(one.container)
-			}
 			one.stopServer()
 		}
 	})
@@ -215,7 +212,9 @@ func (f *frontEnds) wantSameUsers(t *testing.T) {
 func testFrontEnds(t *testing.T, built *images) {
 	t.Helper()
 	f := newFrontEnds(t, built)
-	f.version = built.Versions[0]
+	// One upgrade is enough: the other schemas are those of one front-end.
+	versions := built.Versions[max(0, len(built.Versions)-2):]
+	f.version = versions[0]
 	names := &namer{}
 	var acknowledged []string
 	var former int
@@ -263,7 +262,7 @@ func testFrontEnds(t *testing.T, built *images) {
 			use(t)
 		}},
 	}
-	for _, version := range built.Versions[1:] {
+	for _, version := range versions[1:] {
 		steps = append(steps, step{"upgrade to " + version, func(t *testing.T) {
 			f.stopAll(t)
 			f.version = version
