@@ -46,10 +46,7 @@ func TestContainer(t *testing.T) {
 		}
 		return string(content)
 	}
-	steps := []struct {
-		name string
-		run  func(t *testing.T)
-	}{
+	steps := []step{
 		{"packages of several versions", func(t *testing.T) {
 			mixed := apt.Version{Version: "7.2.9", Date: epoch(), Architectures: []string{runtime.GOARCH}, Libraries: "7.2.10"}
 			if err := built.world.Packages.AddVersion(t.Context(), mixed); err != nil {
@@ -237,11 +234,7 @@ func TestContainer(t *testing.T) {
 			}
 		}},
 	}
-	for _, step := range steps {
-		if !t.Run(step.name, step.run) {
-			t.Fatal("the steps after this one build on it")
-		}
-	}
+	inOrder(t, steps)
 }
 
 // upgrade checks a container that has been started with a newer OpenNebula than its volume has.

@@ -25,10 +25,7 @@ func TestMySQL(t *testing.T) {
 		server.join(t, c)
 		return c
 	}
-	for _, step := range []struct {
-		name string
-		run  func(t *testing.T)
-	}{
+	inOrder(t, []step{
 		{"first boot", func(t *testing.T) {
 			c := start(t, oldest, "OPENNEBULA_ONEADMIN_PASSWORD=first")
 			c.ready(startLimit)
@@ -61,11 +58,7 @@ func TestMySQL(t *testing.T) {
 				t.Error("the password is in the log")
 			}
 		}},
-	} {
-		if !t.Run(step.name, step.run) {
-			t.Fatal("the steps after this one build on it")
-		}
-	}
+	})
 }
 
 // server is a MariaDB that is started anew in the network of each container, on the same data.

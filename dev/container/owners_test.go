@@ -57,10 +57,7 @@ func testOwners(t *testing.T, built *images) {
 			return os.Chmod(path, mode)
 		})
 	}
-	for _, step := range []struct {
-		name string
-		run  func(t *testing.T)
-	}{
+	inOrder(t, []step{
 		{"group of Kubernetes - empty", func(t *testing.T) {
 			giveToGroup(t)
 			c := start(t, middle)
@@ -168,9 +165,5 @@ func testOwners(t *testing.T, built *images) {
 			}
 			wantStopped(t, c)
 		}},
-	} {
-		if !t.Run(step.name, step.run) {
-			t.Fatal("the steps after this one build on it")
-		}
-	}
+	})
 }
