@@ -163,8 +163,10 @@ type engine struct {
 	// vulnerabilities are those of all images with a state of the archives.
 	vulnerabilities map[string][]vulnerability
 
-	builds                     []pipeline.BuildSpec
-	buildErr, scanErr, sbomErr error
+	builds   []pipeline.BuildSpec
+	buildErr error
+	// What Trivy prints when it fails: empty, it does not fail.
+	scanSays, sbomSays string
 
 	// entrypoint is that of the images; selftest, if any, is how they test themselves. trials tells which were asked to.
 	entrypoint []string
@@ -249,25 +251,25 @@ func (e *engine) testItself(program pipeline.Program) (pipeline.Result, error) {
 		os.WriteFile(filepath.Join(dir, "version"), []byte(asked.version), 0o644)
 }
 
-// trivy gives an error of the test's as what Trivy prints when it fails.
+// trivy stands in for the scanner's program.
 func (e *engine) trivy(program pipeline.Program) (pipeline.Result, error) {
-	name, path, failed := trivy.Report, trivy.Output, error(nil)
+	name, path, says := trivy.Report, trivy.Output, ""
 	var content any
 	switch {
 	case slices.Contains(program.Args, "--download-db-only"):
 		name, path = trivy.MetadataFile, trivy.DatabaseDir
 		content = map[string]any{"UpdatedAt": today.Add(-time.Hour)}
 	case slices.Contains(program.Args, "cyclonedx"):
-		content, failed = map[string]string{"bomFormat": "CycloneDX"}, e.sbomErr
+		content, says = map[string]string{"bomFormat": "CycloneDX"}, e.sbomSays
 	default:
 		labels, err := lookedAt(program)
 		if err != nil {
 			return pipeline.Result{}, err
 		}
-		content, failed = report(e.vulnerabilities[labels["packages"]]), e.scanErr
+		content, says = report(e.vulnerabilities[labels["packages"]]), e.scanSays
 	}
-	if failed != nil {
-		return pipeline.Result{Status: 1, Stderr: failed.Error()}, nil
+	if says != "" {
+		return pipeline.Result{Status: 1, Stderr: says}, nil
 	}
 	dir := e.t.TempDir()
 	data, err := json.Marshal(content)

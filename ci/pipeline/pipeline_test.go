@@ -245,8 +245,8 @@ func TestNothingIsVisibleAfterAFailure(t *testing.T) {
 		"no release":   func(w *world) { w.releases = nil },
 		"platform":     func(w *world) { w.options.Platforms = []string{"linux/s390x"} },
 		"build":        func(w *world) { w.engine.buildErr = broken },
-		"scan":         func(w *world) { w.engine.scanErr = broken },
-		"contents":     func(w *world) { w.engine.sbomErr = broken },
+		"scan":         func(w *world) { w.engine.scanSays = broken.Error() },
+		"contents":     func(w *world) { w.engine.sbomSays = broken.Error() },
 		"old database": func(w *world) { w.options.Policy.MaxDatabaseAge = time.Minute },
 		"gate":         func(w *world) { w.engine.vulnerabilities[""] = []vulnerability{{"CVE-2026-1", "HIGH", ""}} },
 		"trial": func(w *world) {

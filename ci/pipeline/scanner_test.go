@@ -42,19 +42,19 @@ func TestScannerFails(t *testing.T) {
 			return pipeline.Result{Out: out}, nil
 		}
 	}
-	real := func(_ *testing.T, program pipeline.Program) (pipeline.Result, error) {
+	scanned := func(_ *testing.T, program pipeline.Program) (pipeline.Result, error) {
 		return w.engine.Run(t.Context(), program)
 	}
 	for name, test := range map[string]struct {
 		database, scan func(*testing.T, pipeline.Program) (pipeline.Result, error)
 		platform, says string
 	}{
-		"no platform":      {real, real, "linux/s390x", "the image has no platform linux/s390x, it has linux/amd64, linux/arm64"},
-		"database fails":   {ends(pipeline.Result{Status: 1, Stderr: "no route"}, nil), real, "linux/amd64", "no route"},
-		"database is none": {leaves("other"), real, "linux/amd64", "read the database's db/metadata.json"},
-		"not run":          {real, ends(pipeline.Result{}, broken), "linux/amd64", "broken"},
-		"status":           {real, ends(pipeline.Result{Status: 3, Stdout: "FATAL cannot open\n"}, nil), "linux/amd64", "ended with status 3:\nFATAL cannot open"},
-		"no report":        {real, leaves("other"), "linux/amd64", "wrote no report"},
+		"no platform":      {scanned, scanned, "linux/s390x", "the image has no platform linux/s390x, it has linux/amd64, linux/arm64"},
+		"database fails":   {ends(pipeline.Result{Status: 1, Stderr: "no route"}, nil), scanned, "linux/amd64", "no route"},
+		"database is none": {leaves("other"), scanned, "linux/amd64", "read the database's db/metadata.json"},
+		"not run":          {scanned, ends(pipeline.Result{}, broken), "linux/amd64", "broken"},
+		"status":           {scanned, ends(pipeline.Result{Status: 3, Stdout: "FATAL cannot open\n"}, nil), "linux/amd64", "ended with status 3:\nFATAL cannot open"},
+		"no report":        {scanned, leaves("other"), "linux/amd64", "wrote no report"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			engine := runner{run: func(program pipeline.Program) (pipeline.Result, error) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -169,7 +170,7 @@ func (s *suite) testRunLeavesNothing(t *testing.T) {
 	program.Temp = []string{"/tmp"}
 	for _, name := range []string{"first", "second"} {
 		again := program
-		again.Args = append(program.Args[:len(program.Args):len(program.Args)], name)
+		again.Args = slices.Concat(program.Args, []string{name})
 		if result := s.done(t, again); result.Stdout != name+"\n" {
 			t.Errorf("the %s run has in /tmp: %q", name, result.Stdout)
 		}
