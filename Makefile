@@ -53,12 +53,14 @@ fuzz: ## try each fuzz target for FUZZTIME (5s)
 	done); done
 
 .PHONY: lint
-lint: ## golangci-lint on all modules, actionlint on the workflows
+lint: ## golangci-lint on all modules, whether their go.mod is tidy, actionlint on the workflows
+	@for module in . ci image; do (cd $$module; go mod tidy -diff); done
 	@lint=$$($(TOOL) golangci-lint); $$lint run; for module in ci image; do (cd $$module; $$lint run --config ../.golangci.yaml); done
 	@$$($(TOOL) actionlint)
 
 .PHONY: lint-node
 lint-node: ## golangci-lint on the Kubernetes node, which compiles it as make integration does
+	@cd dev/kube/node; go mod tidy -diff
 	@lint=$$($(TOOL) golangci-lint); cd dev/kube/node; CGO_ENABLED=0 $$lint run --config ../../../.golangci.yaml
 
 .PHONY: bench
