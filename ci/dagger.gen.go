@@ -703,6 +703,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
 				}
 			}
+			var rebuild bool
+			if inputArgs["rebuild"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["rebuild"]), &rebuild)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg rebuild", err))
+				}
+			}
 			var skipTrial *string
 			if inputArgs["skipTrial"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["skipTrial"]), &skipTrial)
@@ -717,7 +724,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dryRun", err))
 				}
 			}
-			return (*Image).Push(&parent, ctx, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, skipTrial, dryRun)
+			return (*Image).Push(&parent, ctx, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, rebuild, skipTrial, dryRun)
 		case "SBOM":
 			var parent Image
 			err = json.Unmarshal(parentJSON, &parent)
@@ -1268,6 +1275,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg chartRepositoryURL", err))
 				}
 			}
+			var rebuild bool
+			if inputArgs["rebuild"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["rebuild"]), &rebuild)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg rebuild", err))
+				}
+			}
 			var skipTrial *string
 			if inputArgs["skipTrial"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["skipTrial"]), &skipTrial)
@@ -1289,7 +1303,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg keepReport", err))
 				}
 			}
-			return (*OpennebulaKube).Release(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, chartRegistry, chartRepository, chartRepositoryUrl, skipTrial, dryRun, keepReport)
+			return (*OpennebulaKube).Release(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, chartRegistry, chartRepository, chartRepositoryUrl, rebuild, skipTrial, dryRun, keepReport)
 		case "Releases":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)

@@ -239,6 +239,10 @@ func (i *Image) Push(
 	//
 	// +optional
 	password *dagger.Secret,
+	// Release a new revision, whatever is published.
+	//
+	// +optional
+	rebuild bool,
 	// Why the image is released without having been tried; the report has it (default: it is tried).
 	//
 	// +optional
@@ -255,7 +259,7 @@ func (i *Image) Push(
 	if err != nil {
 		return nil, err
 	}
-	s.options.DryRun, s.options.SkipTrial = dryRun, skipTrial
+	s.options.Rebuild, s.options.SkipTrial, s.options.DryRun = rebuild, skipTrial, dryRun
 	report, err := s.Push(ctx, s.options)
 	return newRelease(report, err, nil, false)
 }

@@ -147,6 +147,10 @@ func (m *OpennebulaKube) Release(
 	//
 	// +optional
 	chartRepositoryURL string,
+	// Build, and release a new revision, whatever is published.
+	//
+	// +optional
+	rebuild bool,
 	// Why the image is released without having been tried; the report has it (default: it is tried).
 	//
 	// +optional
@@ -171,7 +175,7 @@ func (m *OpennebulaKube) Release(
 	if err != nil {
 		return nil, err
 	}
-	s.options.DryRun, s.options.SkipTrial = dryRun, skipTrial
+	s.options.Rebuild, s.options.SkipTrial, s.options.DryRun = rebuild, skipTrial, dryRun
 	chart := pipeline.ChartOptions{RepositoryURL: chartRepositoryURL}
 	if chart.Dir, err = exported(ctx, source.Directory("chart/opennebula")); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -55,6 +56,10 @@ func (m *OpennebulaKube) open(ctx context.Context, r request) (*session, error) 
 		return nil, err
 	}
 	image := r.source.Directory("image")
+	sources, err := sourcesDigest(ctx, image)
+	if err != nil {
+		return nil, err
+	}
 	if r.baseImage == "" {
 		dockerfile, err := image.File("Dockerfile").Contents(ctx)
 		if err != nil {
@@ -101,11 +106,21 @@ func (m *OpennebulaKube) open(ctx context.Context, r request) (*session, error) 
 			Progress: func(e pipeline.Event) { fmt.Println(e) },
 		},
 		options: pipeline.Options{
-			Selection: r.selection, Platforms: r.platforms, BaseImage: r.baseImage, UpstreamFingerprint: r.fingerprint, Policy: policy,
+			Selection: r.selection, Platforms: r.platforms, Sources: sources, BaseImage: r.baseImage, UpstreamFingerprint: r.fingerprint, Policy: policy,
 		},
 		keychain: keychain,
 		engine:   made,
 	}, nil
+}
+
+// sourcesDigest takes the image's sources from Dagger to compute their digest.
+func sourcesDigest(ctx context.Context, image *dagger.Directory) (string, error) {
+	dir, err := exported(ctx, image)
+	if err != nil {
+		return "", fmt.Errorf("take the image's sources from Dagger: %w", err)
+	}
+	digest, err := pipeline.SourcesDigest(dir)
+	return digest, errors.Join(err, os.RemoveAll(dir))
 }
 
 // policy reads the exceptions, those of the image's sources unless others are given.

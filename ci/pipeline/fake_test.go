@@ -89,6 +89,7 @@ func newWorld(t *testing.T, versions ...string) *world {
 		Progress:    func(e pipeline.Event) { w.events = append(w.events, e) },
 	}
 	w.options = pipeline.Options{
+		Sources:             "sha256:cccc",
 		BaseImage:           "docker.io/library/ubuntu:24.04",
 		UpstreamFingerprint: "0123456789ABCDEF0123456789ABCDEF01234567",
 		Policy:              gate.Policy{Threshold: []gate.Severity{gate.Critical, gate.High}, MaxDatabaseAge: 48 * time.Hour},

@@ -46,6 +46,8 @@ type Options struct {
 	Selection release.Selection
 	// Platforms are the platforms to release for, as os/architecture; none means all that the release has.
 	Platforms []string
+	// Sources is the digest of the image's sources, see SourcesDigest.
+	Sources string
 	// BaseImage is the reference of the image to build on, with or without a digest.
 	BaseImage string
 	// UpstreamFingerprint is the fingerprint of the key that signs upstream's packages, 40 hexadecimal digits; empty is OpenNebula's.
@@ -54,6 +56,8 @@ type Options struct {
 	Policy gate.Policy
 	// Chart says what to do with the chart.
 	Chart ChartOptions
+	// Rebuild builds, and releases a new revision, also of an image that is published and current.
+	Rebuild bool
 	// SkipTrial is why the image is released without having been tried; nil tries it.
 	SkipTrial *string
 	// DryRun builds, scans, tries and packages, but sends nothing anywhere and moves no tag.

@@ -111,6 +111,7 @@ func TestRebuild(t *testing.T) {
 	for name, change := range map[string]func(*world){
 		"base image": func(w *world) { w.base = newBase },
 		"packaging":  func(w *world) { w.releases[0].PackageVersion = "7.2.0-2" },
+		"sources":    func(w *world) { w.options.Sources = "sha256:dddd" },
 		"fix": func(w *world) {
 			w.engine.vulnerabilities[""] = fixed
 			w.engine.packages = "mended"
@@ -138,6 +139,23 @@ func TestRebuild(t *testing.T) {
 				t.Errorf("a third run: %s, %v", third.Plan.Action, third.Plan.Reasons)
 			}
 		})
+	}
+}
+
+// Somebody who asks for a new revision gets one, also of what has not changed at all.
+func TestRebuildThatWasAskedFor(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	first := w.released(t)
+	w.options.Rebuild = true
+	second := w.released(t)
+	if second.Plan.Action != release.Rebuild || !w.engine.builds[1].NoCache || second.Image.Digest != first.Image.Digest {
+		t.Errorf("action %s, image %+v, built %+v", second.Plan.Action, second.Image, w.engine.builds[1])
+	}
+	if diff := cmp.Diff([]string{"7.2.0-2", "7.2.0", "7.2", "7", "latest"}, second.Image.Tags); diff != "" {
+		t.Error(diff)
+	}
+	if digest := w.tags(t)["7.2.0-2"]; digest != first.Image.Digest {
+		t.Errorf("7.2.0-2 is at %s, want %s", digest, first.Image.Digest)
 	}
 }
 

@@ -115,14 +115,14 @@ func (r *run) plan(ctx context.Context, t *target) (release.Plan, error) {
 		}
 		t.tags = state.Tags
 		t.latest = slices.Contains(release.MovingTags(t.Release, t.all, state.Tags), release.Latest)
-		var fixable []string
+		wanted := release.Wanted{Base: base, Sources: r.options.Sources, Platforms: r.options.Platforms, Rebuild: r.options.Rebuild}
 		if state.Published != nil {
 			if err := r.review(ctx, *state.Published); err != nil {
 				return "", fmt.Errorf("look for vulnerabilities fixed since %s was published: %w", state.Published.Ref, err)
 			}
-			fixable = r.report.Gate.Fixable()
+			wanted.Fixable = r.report.Gate.Fixable()
 		}
-		if plan, err = release.NewPlan(t.Release, t.all, state, base, r.options.Platforms, fixable); err != nil {
+		if plan, err = release.NewPlan(t.Release, t.all, state, wanted); err != nil {
 			return "", err
 		}
 		r.report.Plan = &plan
@@ -206,7 +206,7 @@ func (r *run) build(ctx context.Context, t target, plan release.Plan) error {
 		r.skip("promote", "dry run: would move "+describe(plan.Moves))
 		return nil
 	}
-	if same {
+	if same && !r.options.Rebuild {
 		r.skip("push", "the build is the same as "+plan.Published.Ref)
 		plan.Revision--
 		return r.promote(ctx, plan, image.Digest)

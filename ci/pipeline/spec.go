@@ -38,6 +38,7 @@ func (r *run) spec(target release.Release, base release.Base, platforms []string
 			"org.opencontainers.image.base.name":   name,
 			release.LabelBaseDigest:                base.Digest,
 			release.LabelPackages:                  target.PackageVersion,
+			release.LabelSources:                   r.options.Sources,
 		},
 	}
 }

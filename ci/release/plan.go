@@ -15,6 +15,8 @@ const (
 	LabelBaseDigest = "org.opencontainers.image.base.digest"
 	// LabelPackages says which packaging of the release is in the image: the release's PackageVersion.
 	LabelPackages = "io.opennebula-kube.packages"
+	// LabelSources is the digest of the sources that the image was built from.
+	LabelSources = "io.opennebula-kube.sources"
 )
 
 // Action is what a plan is for.
@@ -32,6 +34,19 @@ const (
 type Base struct {
 	Name   string `json:"name"`
 	Digest string `json:"digest"`
+}
+
+// Wanted is what an image that is built now is made of, and what asks for a new revision besides.
+type Wanted struct {
+	Base Base
+	// Sources is the digest of the image's sources.
+	Sources string
+	// Platforms are those to build for, as os/architecture; none means all that the release has.
+	Platforms []string
+	// Fixable are the IDs of those vulnerabilities of the published image that must not be there and need not, for a fix exists now.
+	Fixable []string
+	// Rebuild asks for a new revision whatever is published.
+	Rebuild bool
 }
 
 // Published is the newest revision of a version in the registry. For an image of several platforms Digest is that of its index.
@@ -70,6 +85,8 @@ type Plan struct {
 	// Platforms are those that the image is to have, as os/architecture, sorted.
 	Platforms []string `json:"platforms"`
 	Base      Base     `json:"base"`
+	// Sources is the digest of the image's sources.
+	Sources string `json:"sources"`
 	// Tags are the tags that are to stand for the revision once the plan is done, besides its RevisionTag.
 	Tags []string `json:"tags"`
 	// Moves are what Tags takes, in the order in which to do it.
@@ -80,17 +97,19 @@ type Plan struct {
 // RevisionTag is the tag of the plan's revision, such as 7.0.1-2.
 func (p Plan) RevisionTag() string { return RevisionTag(p.Release.Version, p.Revision) }
 
-// NewPlan compares a release with what the registry has of it. all are the releases that there are, platforms those wanted, as
-// os/architecture (none: all that the release has), fixable the IDs of those vulnerabilities of the published image that must not be
-// there and need not, for a fix exists now. It is an error to want a platform that the release does not have.
-func NewPlan(target Release, all []Release, state State, base Base, platforms []string, fixable []string) (Plan, error) {
+// NewPlan compares a release, and what is wanted of its image, with what the registry has of it. all are the releases that there are. It
+// is an error to want a platform that the release does not have.
+func NewPlan(target Release, all []Release, state State, wanted Wanted) (Plan, error) {
 	if _, err := target.semver(); err != nil {
 		return Plan{}, err
 	}
-	if base.Digest == "" {
-		return Plan{}, fmt.Errorf("plan %s: the digest of base image %q is not known", target.Version, base.Name)
+	switch {
+	case wanted.Base.Digest == "":
+		return Plan{}, fmt.Errorf("plan %s: the digest of base image %q is not known", target.Version, wanted.Base.Name)
+	case wanted.Sources == "":
+		return Plan{}, fmt.Errorf("plan %s: the digest of the image's sources is not known", target.Version)
 	}
-	wanted, err := target.Platforms(platforms)
+	platforms, err := target.Platforms(wanted.Platforms)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -107,8 +126,9 @@ func NewPlan(target Release, all []Release, state State, base Base, platforms []
 	p := Plan{
 		Release:   target,
 		Revision:  newest,
-		Platforms: wanted,
-		Base:      base,
+		Platforms: platforms,
+		Base:      wanted.Base,
+		Sources:   wanted.Sources,
 		Tags:      MovingTags(target, all, state.Tags),
 		Moves:     []TagMove{},
 		Published: published,
@@ -119,7 +139,7 @@ func NewPlan(target Release, all []Release, state State, base Base, platforms []
 		if newest > 0 {
 			p.Reasons = []string{fmt.Sprintf("%s is listed in the registry, but there is no whole image under it", RevisionTag(target.Version, newest))}
 		}
-	} else if p.Reasons = p.rebuild(fixable); len(p.Reasons) > 0 {
+	} else if p.Reasons = p.rebuild(wanted); len(p.Reasons) > 0 {
 		p.Action = Rebuild
 	}
 	if p.Action == Build || p.Action == Rebuild {
@@ -145,8 +165,11 @@ func NewPlan(target Release, all []Release, state State, base Base, platforms []
 }
 
 // rebuild tells why the published image is not what a build would make now; nothing when it is.
-func (p Plan) rebuild(fixable []string) []string {
+func (p Plan) rebuild(wanted Wanted) []string {
 	var reasons []string
+	if wanted.Rebuild {
+		reasons = append(reasons, "a new revision was asked for (--rebuild)")
+	}
 	differs := func(label, what, now string) {
 		switch was, ok := p.Published.Labels[label]; {
 		case !ok || was == "":
@@ -157,11 +180,12 @@ func (p Plan) rebuild(fixable []string) []string {
 	}
 	differs(LabelBaseDigest, "base image", p.Base.Digest)
 	differs(LabelPackages, "package version", p.Release.PackageVersion)
+	differs(LabelSources, "digest of the image's sources", p.Sources)
 	if has := distinct(p.Published.Platforms); !slices.Equal(has, p.Platforms) {
 		reasons = append(reasons, fmt.Sprintf("it is published for %s and wanted for %s",
 			printable(strings.Join(has, ", ")), strings.Join(p.Platforms, ", ")))
 	}
-	if ids := distinct(fixable); len(ids) > 0 {
+	if ids := distinct(wanted.Fixable); len(ids) > 0 {
 		reasons = append(reasons, "a fix exists now for "+strings.Join(ids, ", "))
 	}
 	return reasons

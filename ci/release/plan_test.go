@@ -17,10 +17,14 @@ const (
 	newBase = "sha256:1c1c"
 	image   = "sha256:aaaa" // the published image
 	other   = "sha256:bbbb"
+
+	sourcesDigest = "sha256:cccc"
 )
 
 var (
 	base = release.Base{Name: "docker.io/library/ubuntu:24.04", Digest: newBase}
+	// wanted is what is in the image that current has.
+	wanted = release.Wanted{Base: base, Sources: sourcesDigest}
 	// target is a release of an upstream that also has a lower one.
 	target = release.Release{
 		Version: "7.0.1", Line: "7.0", Directory: "7.0.1", Date: published, PackageVersion: "7.0.1-1",
@@ -38,7 +42,7 @@ func current() release.State {
 			Ref:       "docker.io/acme/opennebula:7.0.1-1",
 			Digest:    image,
 			Platforms: []string{"linux/amd64", "linux/arm64"},
-			Labels:    map[string]string{release.LabelBaseDigest: newBase, release.LabelPackages: "7.0.1-1", "other": "x"},
+			Labels:    map[string]string{release.LabelBaseDigest: newBase, release.LabelPackages: "7.0.1-1", release.LabelSources: sourcesDigest, "other": "x"},
 		},
 	}
 }
@@ -50,6 +54,7 @@ func TestNewPlan(t *testing.T) {
 		all       []release.Release // upstream by default
 		platforms []string
 		fixable   []string
+		rebuild   bool
 
 		action  release.Action
 		tag     string
@@ -106,12 +111,33 @@ func TestNewPlan(t *testing.T) {
 			reasons: []string{"docker.io/acme/opennebula:7.0.1-1 does not say its base image (label org.opencontainers.image.base.digest); now it is sha256:1c1c"},
 			moves:   "7.0.1:sha256:aaaa> 7.0:sha256:aaaa> 7:sha256:aaaa> latest:sha256:aaaa>",
 		}, {
+			name:   "other sources",
+			change: func(s *release.State) { s.Published.Labels[release.LabelSources] = "sha256:dddd" },
+			action: release.Rebuild, tag: "7.0.1-2",
+			reasons: []string{"digest of the image's sources has changed from sha256:dddd to sha256:cccc"},
+			moves:   "7.0.1:sha256:aaaa> 7.0:sha256:aaaa> 7:sha256:aaaa> latest:sha256:aaaa>",
+		}, {
+			name:    "a rebuild that was asked for",
+			change:  func(*release.State) {},
+			rebuild: true,
+			action:  release.Rebuild, tag: "7.0.1-2",
+			reasons: []string{"a new revision was asked for (--rebuild)"},
+			moves:   "7.0.1:sha256:aaaa> 7.0:sha256:aaaa> 7:sha256:aaaa> latest:sha256:aaaa>",
+		}, {
+			name:    "a rebuild that was asked for of what is not published",
+			change:  func(s *release.State) { *s = release.State{} },
+			rebuild: true,
+			action:  release.Build, tag: "7.0.1-1",
+			reasons: []string{"OpenNebula 7.0.1 is not published yet"},
+			moves:   "7.0.1:> 7.0:> 7:> latest:>",
+		}, {
 			name:   "no labels at all",
 			change: func(s *release.State) { s.Published.Labels = nil },
 			action: release.Rebuild, tag: "7.0.1-2",
 			reasons: []string{
 				"docker.io/acme/opennebula:7.0.1-1 does not say its base image (label org.opencontainers.image.base.digest); now it is sha256:1c1c",
 				"docker.io/acme/opennebula:7.0.1-1 does not say its package version (label io.opennebula-kube.packages); now it is 7.0.1-1",
+				"docker.io/acme/opennebula:7.0.1-1 does not say its digest of the image's sources (label io.opennebula-kube.sources); now it is sha256:cccc",
 			},
 			moves: "7.0.1:sha256:aaaa> 7.0:sha256:aaaa> 7:sha256:aaaa> latest:sha256:aaaa>",
 		}, {
@@ -156,7 +182,7 @@ func TestNewPlan(t *testing.T) {
 		}, {
 			name: "all reasons at once",
 			change: func(s *release.State) {
-				s.Published.Labels = map[string]string{release.LabelBaseDigest: oldBase, release.LabelPackages: "7.0.1-0"}
+				s.Published.Labels = map[string]string{release.LabelBaseDigest: oldBase, release.LabelPackages: "7.0.1-0", release.LabelSources: "sha256:dddd"}
 				s.Published.Platforms = []string{"linux/amd64"}
 				s.Digests["latest"] = other
 			},
@@ -165,6 +191,7 @@ func TestNewPlan(t *testing.T) {
 			reasons: []string{
 				"base image has changed from sha256:0b0b to sha256:1c1c",
 				"package version has changed from 7.0.1-0 to 7.0.1-1",
+				"digest of the image's sources has changed from sha256:dddd to sha256:cccc",
 				"it is published for linux/amd64 and wanted for linux/amd64, linux/arm64",
 				"a fix exists now for CVE-2025-1",
 			},
@@ -240,7 +267,7 @@ func TestNewPlan(t *testing.T) {
 			if test.all != nil {
 				all = test.all
 			}
-			got, err := release.NewPlan(target, all, state, base, test.platforms, test.fixable)
+			got, err := release.NewPlan(target, all, state, release.Wanted{Base: base, Sources: sourcesDigest, Platforms: test.platforms, Fixable: test.fixable, Rebuild: test.rebuild})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -287,6 +314,7 @@ func TestNewPlanErrors(t *testing.T) {
 		{"a release for nothing", func(_ *release.State, r *release.Release, _ *release.Base) { r.Architectures = nil }, nil,
 			[]string{"7.0.1", "no architecture"}},
 		{"a release of no version", func(_ *release.State, r *release.Release, _ *release.Base) { r.Version = "7.0" }, nil, []string{`"7.0"`, "X.Y.Z"}},
+		{"unknown sources", nil, nil, []string{"7.0.1", "sources is not known"}},
 		{"an unknown base image", func(_ *release.State, _ *release.Release, b *release.Base) { b.Digest = "" }, nil, []string{"ubuntu:24.04", "not known"}},
 		{"a published image without digest", func(s *release.State, _ *release.Release, _ *release.Base) { s.Published.Digest = "" }, nil,
 			[]string{"acme/opennebula:7.0.1-1", "not known"}},
@@ -298,7 +326,11 @@ func TestNewPlanErrors(t *testing.T) {
 			if test.change != nil {
 				test.change(&state, &r, &b)
 			}
-			got, err := release.NewPlan(r, upstream, state, b, test.platforms, nil)
+			wanted := release.Wanted{Base: b, Sources: sourcesDigest, Platforms: test.platforms}
+			if test.name == "unknown sources" {
+				wanted.Sources = ""
+			}
+			got, err := release.NewPlan(r, upstream, state, wanted)
 			if err == nil {
 				t.Fatalf("got %s, want an error", got.Action)
 			}
@@ -315,7 +347,7 @@ func TestNewPlanErrors(t *testing.T) {
 func TestPlanJSON(t *testing.T) {
 	state := current()
 	state.Digests = map[string]string{"7.0.1": image, "7.0": image, "7": other}
-	plan, err := release.NewPlan(target, upstream, state, base, nil, nil)
+	plan, err := release.NewPlan(target, upstream, state, wanted)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,6 +385,7 @@ func TestPlanJSON(t *testing.T) {
     "name": "docker.io/library/ubuntu:24.04",
     "digest": "sha256:1c1c"
   },
+  "sources": "sha256:cccc",
   "tags": [
     "7.0.1",
     "7.0",
@@ -380,6 +413,7 @@ func TestPlanJSON(t *testing.T) {
     ],
     "labels": {
       "io.opennebula-kube.packages": "7.0.1-1",
+      "io.opennebula-kube.sources": "sha256:cccc",
       "org.opencontainers.image.base.digest": "sha256:1c1c",
       "other": "x"
     }
@@ -399,7 +433,7 @@ func TestPlanJSON(t *testing.T) {
 
 // Lists that are empty are lists all the same.
 func TestPlanJSONHasNoNullLists(t *testing.T) {
-	plan, err := release.NewPlan(target, upstream, current(), base, nil, nil)
+	plan, err := release.NewPlan(target, upstream, current(), wanted)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,15 +447,15 @@ func TestPlanText(t *testing.T) {
 	state := current()
 	state.Published.Labels[release.LabelBaseDigest] = oldBase
 	delete(state.Digests, "latest")
-	rebuild, err := release.NewPlan(target, upstream, state, base, nil, []string{"CVE-2025-1"})
+	rebuild, err := release.NewPlan(target, upstream, state, release.Wanted{Base: base, Sources: sourcesDigest, Fixable: []string{"CVE-2025-1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	nothing, err := release.NewPlan(target, upstream, current(), base, []string{"linux/amd64", "linux/arm64"}, nil)
+	nothing, err := release.NewPlan(target, upstream, current(), release.Wanted{Base: base, Sources: sourcesDigest, Platforms: []string{"linux/amd64", "linux/arm64"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	build, err := release.NewPlan(target, append(releases("7.0.2"), upstream...), release.State{}, base, nil, nil)
+	build, err := release.NewPlan(target, append(releases("7.0.2"), upstream...), release.State{}, wanted)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,11 +20,11 @@ func runCommand(env Environment, c *cobra.Command, chart *chartOptions,
 	var to registryOptions
 	var output string
 	var skipTrial string
-	var dryRun bool
+	var rebuild, dryRun bool
 	c.Args = cobra.NoArgs
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		return env.with(c.Context(), image, &scan, to, func(s *session) error {
-			s.options.DryRun = dryRun
+			s.options.Rebuild, s.options.DryRun = rebuild, dryRun
 			if c.Flags().Changed("skip-trial") {
 				s.options.SkipTrial = &skipTrial
 			}
@@ -48,6 +48,7 @@ func runCommand(env Environment, c *cobra.Command, chart *chartOptions,
 	if chart != nil {
 		chart.add(c)
 	}
+	c.Flags().BoolVar(&rebuild, "rebuild", false, "build, and release a new revision, whatever is published")
 	c.Flags().StringVar(&skipTrial, "skip-trial", "", "why the image is released without having been tried; the report has it (default: it is tried)")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "build, scan, try and package, but send nothing anywhere and move no tag")
 	c.Flags().StringVar(&output, "output", "out", "directory for release.json and the files that the run makes")

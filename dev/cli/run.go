@@ -62,6 +62,10 @@ func (e Environment) open(ctx context.Context, image imageOptions, scan *gateOpt
 	if err != nil {
 		return nil, err
 	}
+	sources, err := pipeline.SourcesDigest(image.source.image())
+	if err != nil {
+		return nil, err
+	}
 	keychain, err := to.keychain(e)
 	if err != nil {
 		return nil, err
@@ -94,6 +98,7 @@ func (e Environment) open(ctx context.Context, image imageOptions, scan *gateOpt
 		options: pipeline.Options{
 			Selection:           image.selection.Selection,
 			Platforms:           image.build.Platforms,
+			Sources:             sources,
 			BaseImage:           base,
 			UpstreamFingerprint: image.build.UpstreamFingerprint,
 			Policy:              policy,

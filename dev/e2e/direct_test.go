@@ -63,6 +63,7 @@ func (w *world) upstream(t *testing.T, timeout time.Duration) *release.Upstream 
 
 func (w *world) options() pipeline.Options {
 	return pipeline.Options{
+		Sources:             w.sources,
 		Selection:           release.Selection{Constraint: ">=7.0.0"},
 		Platforms:           []string{platform()},
 		BaseImage:           w.BaseImage,

@@ -64,6 +64,8 @@ type world struct {
 	cache string
 	tools *toolchain.Toolchain
 	now   func() time.Time
+	// sources is the digest of the image's sources.
+	sources string
 }
 
 func start(t *testing.T) *world {
@@ -93,6 +95,9 @@ func startWith(t testing.TB, options sandbox.Options) *world {
 		t.Skipf("builds images: %v", err)
 	}
 	var err error
+	if w.sources, err = pipeline.SourcesDigest(filepath.Join(root, "image")); err != nil {
+		t.Fatal(err)
+	}
 	// Now, for it can take longer than a command is given.
 	for _, tool := range []string{"buildkitd", "trivy"} {
 		if _, err := w.tools.Tool(t.Context(), tool); err != nil {

@@ -52,6 +52,7 @@ func testStory(t *testing.T, w *world) {
 		{"nothing to do", s.nothing},
 		{"older line", s.olderLine},
 		{"base image updated", s.baseUpdated},
+		{"sources changed", s.sourcesChanged},
 		{"vulnerability fixed", s.fixed},
 	} {
 		if !t.Run(step.name, step.test) {
@@ -114,6 +115,7 @@ func (s *story) firstRelease(t *testing.T) {
 		"org.opencontainers.image.base.name": s.BaseTag,
 		release.LabelBaseDigest:              baseDigest,
 		release.LabelPackages:                "7.2.0-1",
+		release.LabelSources:                 s.sources,
 	}
 	for label, want := range wantLabels {
 		if got := file.Config.Labels[label]; got != want {
@@ -337,6 +339,39 @@ func (s *story) baseUpdated(t *testing.T) {
 	if got := config(t, artifact(t, s.image, s.published[1])).Config.Labels[release.LabelBaseDigest]; got != now {
 		t.Errorf("the image says that it is built on %s, want %s", got, now)
 	}
+}
+
+// sourcesChanged has a maintainer change the image's sources.
+func (s *story) sourcesChanged(t *testing.T) {
+	changed := t.TempDir()
+	for _, name := range []string{"image", "chart", "dev/tools"} {
+		if err := os.CopyFS(filepath.Join(changed, name), os.DirFS(filepath.Join(root, name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"go.mod", "go.sum", "ci/go.mod", "ci/go.sum"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(changed, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(changed, name), []byte(readFile(t, filepath.Join(root, name))), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(changed, "image/rootfs/etc/changed"), []byte("by a maintainer\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := s.run(t, append(s.args, "--source", changed)...).passed(t).planned(t, release.Rebuild, "digest of the image's sources has changed")
+	s.published = append(s.published, o.report.Image.Digest)
+	s.wantState(t)
+	if s.run(t, append(s.args, "--source", changed)...).passed(t).planned(t, release.Nothing); s.published[2] == s.published[1] {
+		t.Error("the rebuilt image is the old one")
+	}
+	// A revision counts what was published before it: the sources as they were are a change too.
+	o = s.run(t, s.args...).passed(t).planned(t, release.Rebuild, "digest of the image's sources has changed")
+	if s.published = append(s.published, o.report.Image.Digest); s.published[3] != s.published[1] {
+		t.Errorf("the same sources give %s, gave %s before", s.published[3], s.published[1])
+	}
+	s.wantState(t)
 }
 
 // fixed has a vulnerability appear whose fix is in the next build of the packages, and then that build.
