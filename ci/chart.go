@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -138,10 +139,20 @@ func (c *Chart) Publish(
 	//
 	// +optional
 	chartRepository *dagger.Directory,
-	// Address that the chart repository is served at (default: archives are named relative to index.yaml).
+	// Address that the chart repository is served at (default: that of GitHub Pages for --pages on GitHub, else archives are named relative to
+	// index.yaml).
 	//
 	// +optional
 	chartRepositoryURL string,
+	// Branch of a git repository to publish to, which GitHub Pages serves, such as https://github.com/acme/charts#gh-pages; it is made when
+	// it does not exist (default: none).
+	//
+	// +optional
+	pages string,
+	// Token that may write to that repository.
+	//
+	// +optional
+	pagesToken *dagger.Secret,
 	// User name at the registry (default: none, which is for registries without a login).
 	//
 	// +optional
@@ -156,6 +167,9 @@ func (c *Chart) Publish(
 		return nil, err
 	}
 	places := pipeline.ChartOptions{RepositoryURL: chartRepositoryURL}
+	if places.Pages, err = openPages(ctx, pages, pagesToken); err != nil {
+		return nil, err
+	}
 	if chartRegistry != "" {
 		keychain, err := login{username, password}.keychain(ctx, chartRegistry)
 		if err != nil {
@@ -178,6 +192,24 @@ func (c *Chart) Publish(
 		publication.Locations = append(publication.Locations, pipeline.PublishedLine(result))
 	}
 	return publication, nil
+}
+
+// openPages opens the branch that the chart is published to, if one was given.
+func openPages(ctx context.Context, address string, token *dagger.Secret) (*helmrepo.Pages, error) {
+	if address == "" {
+		return nil, nil
+	}
+	var options helmrepo.PagesOptions
+	if token != nil {
+		plaintext, err := token.Plaintext(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read the token for the pages: %w", err)
+		}
+		if options.Token = strings.TrimSpace(plaintext); options.Token == "" {
+			return nil, errors.New("read the token for the pages: it is empty")
+		}
+	}
+	return helmrepo.OpenPages(address, options)
 }
 
 // takeRepository has the chart published to a copy of a chart repository, if one was given, and returns what will be that copy.

@@ -574,6 +574,20 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg chartRepositoryURL", err))
 				}
 			}
+			var pages string
+			if inputArgs["pages"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["pages"]), &pages)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg pages", err))
+				}
+			}
+			var pagesToken *dagger.Secret
+			if inputArgs["pagesToken"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["pagesToken"]), &pagesToken)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg pagesToken", err))
+				}
+			}
 			var username string
 			if inputArgs["username"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["username"]), &username)
@@ -588,7 +602,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
 				}
 			}
-			return (*Chart).Publish(&parent, ctx, upstream, constraint, line, version, chartRegistry, chartRepository, chartRepositoryUrl, username, password)
+			return (*Chart).Publish(&parent, ctx, upstream, constraint, line, version, chartRegistry, chartRepository, chartRepositoryUrl, pages, pagesToken, username, password)
 		case "Test":
 			var parent Chart
 			err = json.Unmarshal(parentJSON, &parent)
@@ -1275,6 +1289,20 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg chartRepositoryURL", err))
 				}
 			}
+			var pages string
+			if inputArgs["pages"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["pages"]), &pages)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg pages", err))
+				}
+			}
+			var pagesToken *dagger.Secret
+			if inputArgs["pagesToken"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["pagesToken"]), &pagesToken)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg pagesToken", err))
+				}
+			}
 			var rebuild bool
 			if inputArgs["rebuild"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["rebuild"]), &rebuild)
@@ -1303,7 +1331,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg keepReport", err))
 				}
 			}
-			return (*OpennebulaKube).Release(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, chartRegistry, chartRepository, chartRepositoryUrl, rebuild, skipTrial, dryRun, keepReport)
+			return (*OpennebulaKube).Release(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, chartRegistry, chartRepository, chartRepositoryUrl, pages, pagesToken, rebuild, skipTrial, dryRun, keepReport)
 		case "Releases":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)

@@ -143,10 +143,20 @@ func (m *OpennebulaKube) Release(
 	//
 	// +optional
 	chartRepository *dagger.Directory,
-	// Address that the chart repository is served at (default: archives are named relative to index.yaml).
+	// Address that the chart repository is served at (default: that of GitHub Pages for --pages on GitHub, else archives are named relative to
+	// index.yaml).
 	//
 	// +optional
 	chartRepositoryURL string,
+	// Branch of a git repository to publish to, which GitHub Pages serves, such as https://github.com/acme/charts#gh-pages; it is made when
+	// it does not exist (default: none).
+	//
+	// +optional
+	pages string,
+	// Token that may write to that repository.
+	//
+	// +optional
+	pagesToken *dagger.Secret,
 	// Build, and release a new revision, whatever is published.
 	//
 	// +optional
@@ -184,6 +194,9 @@ func (m *OpennebulaKube) Release(
 		if chart.Registry, err = ociregistry.Open(chartRegistry, ociregistry.WithKeychain(s.keychain)); err != nil {
 			return nil, err
 		}
+	}
+	if chart.Pages, err = openPages(ctx, pages, pagesToken); err != nil {
+		return nil, err
 	}
 	changed, err := takeRepository(ctx, &chart, chartRepository)
 	if err != nil {

@@ -36,35 +36,68 @@ func publishDirectory(dir string, a Archive, baseURL string, now time.Time) (pub
 	if err != nil {
 		return false, err
 	}
-	merged, changed, err := MergeIndex(index, a, baseURL, now)
+	path := filepath.Join(dir, a.Filename)
+	data, err := readFile(path)
 	if err != nil {
 		return false, err
 	}
-	path := filepath.Join(dir, a.Filename)
-	there, err := readFile(path)
+	there := other
+	if data == nil {
+		there = absent
+	} else if bytes.Equal(data, a.Data) {
+		there = identical
+	}
+	files, err := a.changes(index, there, path, baseURL, now)
+	if err != nil || len(files) == 0 {
+		return false, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
+	for _, f := range files {
+		if err := writeFile(filepath.Join(dir, f.name), f.data); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// presence is what a chart repository has under the name of an archive.
+type presence int
+
+const (
+	absent    presence = iota
+	identical          // the archive
+	other              // something else
+)
+
+// file is a file of a chart repository.
+type file struct {
+	name string
+	data []byte
+}
+
+// changes are the files to write to a chart repository with this index, in their order, so that it has the archive; none when it has all
+// of it. where is the archive's place there.
+func (a Archive) changes(index []byte, there presence, where, baseURL string, now time.Time) ([]file, error) {
+	merged, changed, err := MergeIndex(index, a, baseURL, now)
 	switch {
 	case err != nil:
-		return false, err
-	case there != nil && !bytes.Equal(there, a.Data) && !changed:
-		return false, fmt.Errorf("%s is damaged: it is not the archive whose digest the index has; "+
-			"delete it and run again to have it written anew", path)
-	case there != nil && !bytes.Equal(there, a.Data):
-		return false, a.taken("%s has other content, though the index does not have it", path)
+		return nil, err
+	case there == other && !changed:
+		return nil, fmt.Errorf("%s is damaged: it is not the archive whose digest the index has; "+
+			"delete it and run again to have it written anew", where)
+	case there == other:
+		return nil, a.taken("%s has other content, though the index does not have it", where)
 	}
-	if there == nil {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return false, err
-		}
-		if err := writeFile(path, a.Data); err != nil {
-			return false, err
-		}
+	var files []file
+	if there == absent {
+		files = append(files, file{a.Filename, a.Data})
 	}
 	if changed {
-		if err := writeFile(filepath.Join(dir, indexName), merged); err != nil {
-			return false, err
-		}
+		files = append(files, file{indexName, merged})
 	}
-	return changed || there == nil, nil
+	return files, nil
 }
 
 // readFile returns nil for a file that does not exist, and never nil for one that does.

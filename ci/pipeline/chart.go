@@ -53,17 +53,27 @@ func (r *run) chart(ctx context.Context, t target) error {
 }
 
 // places tells whether there is a place to publish the chart to.
-func (o ChartOptions) places() bool { return o.Registry != nil || o.RepositoryDir != "" }
+func (o ChartOptions) places() bool {
+	return o.Registry != nil || o.RepositoryDir != "" || o.Pages != nil
+}
 
-// Publish puts a packaged chart wherever the options say, the chart repository first, for it is the easier one to mend. What was
+// Publish puts a packaged chart wherever the options say, the chart repositories first, for they are easier to mend than a registry. What was
 // published before an error is returned with it.
 func (o ChartOptions) Publish(ctx context.Context, archive helmrepo.Archive, now time.Time) ([]helmrepo.Result, error) {
 	if !o.places() {
-		return nil, errors.New("publish the chart: no place to publish to was given; name an OCI repository or the directory of a chart repository")
+		return nil, errors.New("publish the chart: no place to publish to was given; name an OCI repository, " +
+			"the directory of a chart repository, or a branch that is served as one")
 	}
 	var results []helmrepo.Result
 	if o.RepositoryDir != "" {
 		result, err := helmrepo.PublishDirectory(o.RepositoryDir, archive, o.RepositoryURL, now)
+		if err != nil {
+			return results, err
+		}
+		results = append(results, result)
+	}
+	if o.Pages != nil {
+		result, err := o.Pages.Publish(ctx, archive, o.RepositoryURL, now)
 		if err != nil {
 			return results, err
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/helmrepo"
 	"opennebula-kube/ci/kept"
 	"opennebula-kube/ci/registry"
 	"opennebula-kube/ci/release"
@@ -72,6 +73,9 @@ type ChartOptions struct {
 	Registry *registry.Repository
 	// RepositoryDir is the directory of a chart repository (index.yaml and archives) to publish to; empty for none.
 	RepositoryDir string
-	// RepositoryURL is the address that RepositoryDir is served at; empty makes the index's addresses relative.
+	// Pages is a branch of a git repository to publish to; nil for none.
+	Pages *helmrepo.Pages
+	// RepositoryURL is the address that RepositoryDir or Pages is served at; empty is that of GitHub Pages for Pages on GitHub, and else makes
+	// the index's addresses relative.
 	RepositoryURL string
 }

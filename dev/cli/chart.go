@@ -109,7 +109,7 @@ func chartPublishCommand(env Environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			places, err := to.open(options.source, keychain)
+			places, err := to.open(env, options.source, keychain)
 			if err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -107,11 +108,15 @@ func TestChartVerbs(t *testing.T) {
 	if _, err := os.Stat(strings.TrimSpace(stdout)); err != nil {
 		t.Error(err)
 	}
-	repository := filepath.Join(out, "charts")
-	for _, want := range []string{".tgz\n", ".tgz (was there already)\n"} {
-		stdout, _, err := run(t, nil, "chart", "publish", "--source", "../..", "--upstream", from, "--chart-repository", repository)
-		if err != nil || !strings.HasSuffix(stdout, want) {
-			t.Errorf("published %q, %v, want %q at the end", stdout, err, want)
+	repository, pages := filepath.Join(out, "charts"), filepath.Join(out, "pages.git")
+	if output, err := exec.CommandContext(t.Context(), "git", "init", "--bare", pages).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	for _, end := range []string{".tgz\n", ".tgz (was there already)\n"} {
+		stdout, _, err := run(t, nil, "chart", "publish", "--source", "../..", "--upstream", from, "--chart-repository", repository, "--pages", pages)
+		if lines := strings.SplitAfter(stdout, "\n"); err != nil || len(lines) != 3 || !strings.HasPrefix(lines[0], repository) ||
+			!strings.HasPrefix(lines[1], pages+"#gh-pages/opennebula-") || !strings.HasSuffix(lines[0], end) || !strings.HasSuffix(lines[1], end) {
+			t.Errorf("published %q, %v, want %q at the end of two lines", stdout, err, end)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(repository, "index.yaml")); err != nil {
@@ -143,6 +148,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{append([]string{"scan", "--exceptions", bad}, image...), bad + ":2"},
 		{append([]string{"scan", "--exceptions", "absent.yaml"}, image...), "absent.yaml"},
 		{append([]string{"sbom"}, image...), "--platform"},
+		{append([]string{"chart", "publish", "--pages", "git@github.com:acme/charts"}, image...), "give the https address"},
+		{append([]string{"chart", "publish", "--pages-token-file", "x"}, image...), "--pages-token-file needs --pages"},
+		{append([]string{"chart", "publish", "--pages", "https://g.org/a/b", "--pages-token-file", "absent"}, image...), "read the token for the pages: open absent"},
 		{[]string{"build", "--source", t.TempDir(), "--output", filepath.Join(t.TempDir(), "new")}, "--source"},
 		{append([]string{"build", "--output", t.TempDir()}, image...), "exists"},
 		{[]string{"chart", "lint", "--source", t.TempDir()}, "Chart.yaml"},
@@ -179,6 +187,31 @@ func TestCredentials(t *testing.T) {
 	for _, path := range []string{empty, empty + "-not"} {
 		if _, _, err := (&registryOptions{Username: "me", PasswordFile: path}).credentials(env); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("password file %s: error %v", path, err)
+		}
+	}
+}
+
+func TestPagesToken(t *testing.T) {
+	given := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, password, _ := r.BasicAuth()
+		given <- password
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	t.Cleanup(server.Close)
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	from := upstream(t)
+	for want, args := range map[string][]string{"from-environment": nil, "from-file": {"--pages-token-file", file}} {
+		args = append([]string{"chart", "publish", "--source", "../..", "--upstream", from, "--pages", server.URL + "/charts"}, args...)
+		_, _, err := run(t, map[string]string{tokenVariable: "from-environment"}, args...)
+		if err == nil || !strings.Contains(err.Error(), "contents: write") {
+			t.Errorf("%v: error %v", args, err)
+		}
+		if got := <-given; got != want {
+			t.Errorf("%v sends the token %q, want %q", args, got, want)
 		}
 	}
 }

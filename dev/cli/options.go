@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/helmrepo"
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/registry"
 	"opennebula-kube/ci/release"
@@ -135,14 +136,23 @@ func (o *registryOptions) credentials(env Environment) (username, password strin
 		}
 		return o.Username, password, nil
 	}
-	data, err := os.ReadFile(o.PasswordFile)
-	if err != nil {
+	if password, err = readSecret(o.PasswordFile); err != nil {
 		return "", "", fmt.Errorf("read the registry password: %w", err)
 	}
-	if password = strings.TrimRight(string(data), "\r\n"); password == "" {
-		return "", "", fmt.Errorf("read the registry password: %s is empty", o.PasswordFile)
-	}
 	return o.Username, password, nil
+}
+
+// readSecret reads a file that holds nothing but a secret.
+func readSecret(file string) (string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	secret := strings.TrimRight(string(data), "\r\n")
+	if secret == "" {
+		return "", fmt.Errorf("%s is empty", file)
+	}
+	return secret, nil
 }
 
 func (o *registryOptions) keychain(env Environment) (authn.Keychain, error) {
@@ -158,20 +168,47 @@ type chartOptions struct {
 	Registry      string
 	Repository    string
 	RepositoryURL string
+	Pages         string
+	TokenFile     string
 }
+
+// tokenVariable is the environment variable that the token for the pages may come in.
+const tokenVariable = "PAGES_TOKEN"
 
 func (o *chartOptions) add(c *cobra.Command) {
 	c.Flags().StringVar(&o.Registry, "chart-registry", "", "OCI repository to publish the chart to, such as ghcr.io/acme/charts/opennebula (default: none)")
 	c.Flags().StringVar(&o.Repository, "chart-repository", "", "directory of a chart repository to publish to, such as a checkout of gh-pages (default: none)")
-	c.Flags().StringVar(&o.RepositoryURL, "chart-repository-url", "", "address that the chart repository is served at (default: archives are named relative to index.yaml)")
+	c.Flags().StringVar(&o.RepositoryURL, "chart-repository-url", "",
+		"address that the chart repository is served at (default: that of GitHub Pages for --pages on GitHub, else archives are named relative to index.yaml)")
+	c.Flags().StringVar(&o.Pages, "pages", "", "branch of a git repository to publish to, which GitHub Pages serves, such as "+
+		"https://github.com/acme/charts#gh-pages; it is made when it does not exist (default: none)")
+	c.Flags().StringVar(&o.TokenFile, "pages-token-file", "",
+		"file that holds a token that may write to that repository (default: the environment variable "+tokenVariable+")")
 }
 
-func (o *chartOptions) open(source sourceOptions, keychain authn.Keychain) (pipeline.ChartOptions, error) {
-	options := pipeline.ChartOptions{Dir: source.chart(), RepositoryDir: o.Repository, RepositoryURL: o.RepositoryURL}
-	if o.Registry == "" {
-		return options, nil
+func (o *chartOptions) open(env Environment, source sourceOptions, keychain authn.Keychain) (options pipeline.ChartOptions, err error) {
+	options = pipeline.ChartOptions{Dir: source.chart(), RepositoryDir: o.Repository, RepositoryURL: o.RepositoryURL}
+	if options.Pages, err = o.pages(env); err != nil || o.Registry == "" {
+		return options, err
 	}
-	var err error
 	options.Registry, err = registry.Open(o.Registry, registry.WithKeychain(keychain))
 	return options, err
+}
+
+// pages opens the branch that the chart is published to, if one was given.
+func (o *chartOptions) pages(env Environment) (*helmrepo.Pages, error) {
+	if o.Pages == "" {
+		if o.TokenFile != "" {
+			return nil, errors.New("--pages-token-file needs --pages")
+		}
+		return nil, nil
+	}
+	token := env.Getenv(tokenVariable)
+	if o.TokenFile != "" {
+		var err error
+		if token, err = readSecret(o.TokenFile); err != nil {
+			return nil, fmt.Errorf("read the token for the pages: %w", err)
+		}
+	}
+	return helmrepo.OpenPages(o.Pages, helmrepo.PagesOptions{Token: token})
 }

@@ -30,7 +30,7 @@ func runCommand(env Environment, c *cobra.Command, chart *chartOptions,
 			}
 			if chart != nil {
 				var err error
-				if s.options.Chart, err = chart.open(image.source, s.keychain); err != nil {
+				if s.options.Chart, err = chart.open(env, image.source, s.keychain); err != nil {
 					return err
 				}
 			}
