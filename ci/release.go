@@ -198,6 +198,9 @@ func (m *OpennebulaKube) Release(
 	if chart.Pages, err = openPages(ctx, pages, pagesToken); err != nil {
 		return nil, err
 	}
+	if err := chart.Check(s.Images); err != nil {
+		return nil, err
+	}
 	changed, err := takeRepository(ctx, &chart, chartRepository)
 	if err != nil {
 		return nil, err

@@ -42,9 +42,8 @@ var _ Repository = (*registry.Repository)(nil)
 func PublishOCI(ctx context.Context, repo Repository, a Archive) (Result, error) {
 	tag := strings.ReplaceAll(a.Version, "+", "_")
 	location := "oci://" + repo.Name() + ":" + tag
-	if !strings.HasSuffix(repo.Name(), "/"+a.Name) {
-		return Result{}, fmt.Errorf("publish chart %s: the repository's name must end in the chart's: use <registry>/<owner>/.../%s",
-			location, a.Name)
+	if err := CheckOCI(repo.Name(), a.Name); err != nil {
+		return Result{}, fmt.Errorf("publish chart %s: %w", location, err)
 	}
 	artifact, err := a.image()
 	if err != nil {
@@ -71,6 +70,14 @@ func PublishOCI(ctx context.Context, repo Repository, a Archive) (Result, error)
 		return Result{}, fmt.Errorf("publish chart %s: %w", location, err)
 	}
 	return Result{Location: location, Digest: digest, Published: true}, nil
+}
+
+// CheckOCI is an error unless Helm finds a chart of that name in a repository.
+func CheckOCI(repository, chart string) error {
+	if !strings.HasSuffix(repository, "/"+chart) {
+		return fmt.Errorf("the repository's name must end in the chart's: use <registry>/<owner>/.../%s", chart)
+	}
+	return nil
 }
 
 // image is the archive as an OCI artifact: the config is the chart's metadata, the one layer is the archive.

@@ -96,6 +96,15 @@ func load(chartDir string) (*chart.Chart, error) {
 	return c, nil
 }
 
+// ChartName is the name of the chart in chartDir, which can be packaged as far as its files tell.
+func ChartName(chartDir string) (string, error) {
+	c, err := load(chartDir)
+	if err != nil {
+		return "", fmt.Errorf("read chart %s: %w", chartDir, err)
+	}
+	return c.Metadata.Name, nil
+}
+
 // sortDependencies gives subcharts an order: Helm's loader keeps them in a map and returns them in another order each time.
 func sortDependencies(c *chart.Chart) {
 	dependencies := slices.SortedFunc(slices.Values(c.Dependencies()), func(a, b *chart.Chart) int {

@@ -53,8 +53,10 @@ func WithTransport(t http.RoundTripper) Option { return func(s *settings) { s.tr
 // WithBackoff sets how often a failed request is tried (Steps, the first one included) and how long to wait in between.
 func WithBackoff(b remote.Backoff) Option { return func(s *settings) { s.backoff = b } }
 
-// Open returns the repository of that name, such as docker.io/acme/opennebula. The registry has to be named. Nothing is sent yet.
+// Open returns the repository of that name, such as docker.io/acme/opennebula. The registry has to be named. Capitals are lowered: registries
+// have none, but the owners that repositories are named after may. Nothing is sent yet.
 func Open(repository string, opts ...Option) (*Repository, error) {
+	repository = strings.ToLower(repository)
 	repo, err := parseRepository(repository)
 	if err != nil {
 		return nil, err
@@ -63,10 +65,14 @@ func Open(repository string, opts ...Option) (*Repository, error) {
 }
 
 func parseRepository(repository string) (name.Repository, error) {
-	repo, err := name.NewRepository(repository, name.StrictValidation)
+	repo, err := name.NewRepository(strings.ToLower(repository), name.StrictValidation)
 	if err == nil && strings.Contains(repository, "//") {
 		// Taken for a host called https: and found missing only much later.
 		err = errors.New("it is an address, not a name")
+	}
+	if err == nil && repo.RegistryStr() == name.DefaultRegistry && strings.Count(repo.RepositoryStr(), "/") > 1 {
+		return name.Repository{}, fmt.Errorf("repository %q: Docker Hub has an owner and a name, and nothing below them: name it docker.io/<owner>/<name>",
+			repository)
 	}
 	if err != nil {
 		return name.Repository{}, fmt.Errorf("repository %q: %w; name it whole, such as docker.io/acme/opennebula", repository, err)
@@ -104,6 +110,9 @@ func open(given string, repo name.Repository, opts []Option) (*Repository, error
 
 // Name returns the name that the repository was opened with.
 func (r *Repository) Name() string { return r.given }
+
+// Same tells whether another name stands for this repository.
+func (r *Repository) Same(other *Repository) bool { return r.repo.Name() == other.repo.Name() }
 
 // reference reads a tag or a digest of this repository.
 func (r *Repository) reference(tagOrDigest string) (name.Reference, error) {

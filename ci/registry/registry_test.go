@@ -188,18 +188,41 @@ func mustFail(t *testing.T, err, kind error, words ...string) {
 
 func TestOpenWantsAWholeName(t *testing.T) {
 	for _, bad := range []string{
-		"", "opennebula", "acme/opennebula", "ghcr.io", "ghcr.io/acme/opennebula:7.0.1", "ghcr.io/Acme/opennebula",
-		"https://ghcr.io/acme/opennebula", "ghcr.io/acme/opennebula@" + nowhere,
+		"", "opennebula", "acme/opennebula", "ghcr.io", "ghcr.io/acme/opennebula:7.0.1", "docker.io/acme/charts/opennebula",
+		"index.docker.io/a/b/c", "https://ghcr.io/acme/opennebula", "ghcr.io/acme/opennebula@" + nowhere,
 	} {
 		_, err := registry.Open(bad)
 		mustFail(t, err, nil, `"`+bad+`"`)
 	}
-	for _, good := range []string{"docker.io/acme/opennebula", "ghcr.io/acme/opennebula", "harbor.acme.example:8443/one/opennebula"} {
+	for good, want := range map[string]string{
+		"docker.io/acme/opennebula":               "docker.io/acme/opennebula",
+		"ghcr.io/acme/charts/opennebula":          "ghcr.io/acme/charts/opennebula",
+		"harbor.acme.example:8443/one/opennebula": "harbor.acme.example:8443/one/opennebula",
+		"ghcr.io/Acme-Inc/OpenNebula":             "ghcr.io/acme-inc/opennebula",
+	} {
 		r, err := registry.Open(good)
 		if err != nil {
 			t.Error(err)
-		} else if r.Name() != good {
+		} else if r.Name() != want {
 			t.Errorf("opened %s, its name is %s", good, r.Name())
+		}
+	}
+}
+
+func TestSame(t *testing.T) {
+	open := func(name string) *registry.Repository {
+		r, err := registry.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	one := open("docker.io/acme/opennebula")
+	for name, want := range map[string]bool{
+		"index.docker.io/Acme/opennebula": true, "ghcr.io/acme/opennebula": false, "docker.io/acme/charts": false,
+	} {
+		if one.Same(open(name)) != want {
+			t.Errorf("%s is the same: %t", name, !want)
 		}
 	}
 }

@@ -147,6 +147,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{append([]string{"build", "--upstream-fingerprint", "repo2.key", "--output", "new"}, image...), `"repo2.key": not a key's fingerprint`},
 		{append([]string{"scan", "--exceptions", bad}, image...), bad + ":2"},
 		{append([]string{"scan", "--exceptions", "absent.yaml"}, image...), "absent.yaml"},
+		{append([]string{"release", "--registry", "ghcr.io/acme/opennebula", "--chart-registry", "ghcr.io/Acme/opennebula"}, image...), "--chart-registry"},
+		{append([]string{"release", "--registry", "docker.io/acme/images/opennebula"}, image...), "Docker Hub has"},
 		{append([]string{"sbom"}, image...), "--platform"},
 		{append([]string{"chart", "publish", "--pages", "git@github.com:acme/charts"}, image...), "give the https address"},
 		{append([]string{"chart", "publish", "--pages-token-file", "x"}, image...), "--pages-token-file needs --pages"},

@@ -33,6 +33,9 @@ func runCommand(env Environment, c *cobra.Command, chart *chartOptions,
 				if s.options.Chart, err = chart.open(env, image.source, s.keychain); err != nil {
 					return err
 				}
+				if err := s.options.Chart.Check(s.Images); err != nil {
+					return err
+				}
 			}
 			report, err := run(s.Pipeline, c.Context(), s.options)
 			if writeErr := writeOutput(output, report); writeErr != nil {
