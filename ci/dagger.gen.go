@@ -181,16 +181,16 @@ func (r *Chart) UnmarshalJSON(bs []byte) error {
 
 func (r Release) MarshalJSON() ([]byte, error) {
 	var concrete struct {
-		Version string
-		Image   string
-		Error   string
-		Text    string
-		Report  string
-		Made    *dagger.Directory
-		Changed *dagger.Directory
+		Versions []string
+		Images   []string
+		Error    string
+		Text     string
+		Report   string
+		Made     *dagger.Directory
+		Changed  *dagger.Directory
 	}
-	concrete.Version = r.Version
-	concrete.Image = r.Image
+	concrete.Versions = r.Versions
+	concrete.Images = r.Images
 	concrete.Error = r.Error
 	concrete.Text = r.Text
 	concrete.Report = r.Report
@@ -201,20 +201,20 @@ func (r Release) MarshalJSON() ([]byte, error) {
 
 func (r *Release) UnmarshalJSON(bs []byte) error {
 	var concrete struct {
-		Version string
-		Image   string
-		Error   string
-		Text    string
-		Report  string
-		Made    *dagger.Directory
-		Changed *dagger.Directory
+		Versions []string
+		Images   []string
+		Error    string
+		Text     string
+		Report   string
+		Made     *dagger.Directory
+		Changed  *dagger.Directory
 	}
 	err := json.Unmarshal(bs, &concrete)
 	if err != nil {
 		return err
 	}
-	r.Version = concrete.Version
-	r.Image = concrete.Image
+	r.Versions = concrete.Versions
+	r.Images = concrete.Images
 	r.Error = concrete.Error
 	r.Text = concrete.Text
 	r.Report = concrete.Report

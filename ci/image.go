@@ -260,6 +260,6 @@ func (i *Image) Push(
 		return nil, err
 	}
 	s.options.Rebuild, s.options.SkipTrial, s.options.DryRun = rebuild, skipTrial, dryRun
-	report, err := s.Push(ctx, s.options)
-	return newRelease(report, err, nil, false)
+	reports, err := s.Push(ctx, s.options)
+	return newRelease(reports, err, nil, false)
 }

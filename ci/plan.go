@@ -9,7 +9,7 @@ import (
 	"opennebula-kube/ci/release"
 )
 
-// Plan says what a release would do, and why. It changes nothing.
+// Plan says what a release would do for each release line, and why. It changes nothing.
 //
 // Example: dagger call plan --registry ghcr.io/acme/opennebula
 //
@@ -30,15 +30,15 @@ func (m *OpennebulaKube) Plan(
 	//
 	// +optional
 	upstreamFingerprint string,
-	// Range of versions, in the notation of Masterminds/semver; the highest in it is taken.
+	// Range of versions, in the notation of Masterminds/semver; of each release line the highest in it is taken.
 	//
 	// +default=">=7.0.0"
 	constraint string,
-	// Release line to stay in, such as 7.0 (default: any).
+	// Release line to stay in, such as 7.0 (default: all).
 	//
 	// +optional
 	line string,
-	// Exact version, such as 7.0.1 (default: the highest).
+	// Exact version, such as 7.0.1 (default: the highest of each line).
 	//
 	// +optional
 	version string,
@@ -98,15 +98,15 @@ func (m *OpennebulaKube) Plan(
 	if err != nil {
 		return "", err
 	}
-	plan, err := s.Plan(ctx, s.options)
+	plans, err := s.Plan(ctx, s.options)
 	if err != nil {
 		return "", err
 	}
 	if format == "json" {
-		data, err := json.MarshalIndent(plan, "", "  ")
+		data, err := json.MarshalIndent(plans, "", "  ")
 		return string(data) + "\n", err
 	}
 	var out bytes.Buffer
-	err = plan.Text(&out)
+	err = release.WritePlans(&out, plans)
 	return out.String(), err
 }

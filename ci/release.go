@@ -13,10 +13,10 @@ import (
 
 // Release is what a release did, as far as it came.
 type Release struct {
-	// The OpenNebula release that it was about.
-	Version string
-	// The image that was released, or found released, by digest; empty after a dry run.
-	Image string
+	// The OpenNebula versions that it was about, one for each line, the lowest first.
+	Versions []string
+	// The images that were released, or found released, by digest; none after a dry run.
+	Images []string
 	// +private
 	Error string
 	// +private
@@ -29,25 +29,32 @@ type Release struct {
 	Changed *dagger.Directory
 }
 
-// newRelease keeps a report. A release that failed is an error, unless its report is to be kept.
-func newRelease(report *pipeline.Report, failed error, changed *dagger.Directory, keep bool) (*Release, error) {
-	files, err := filesOf(report)
+// newRelease keeps the reports. A release that failed is an error, unless its reports are to be kept.
+func newRelease(reports pipeline.Reports, failed error, changed *dagger.Directory, keep bool) (*Release, error) {
+	made, err := reports.Files()
+	if err != nil {
+		return nil, errors.Join(failed, err)
+	}
+	files, err := filesOf(made)
 	if err != nil {
 		return nil, errors.Join(failed, err)
 	}
 	var text strings.Builder
-	if err := report.WriteSummary(&text, ""); err != nil {
+	if err := reports.WriteSummary(&text, ""); err != nil {
 		return nil, errors.Join(failed, err)
 	}
-	markdown, err := report.Markdown()
+	markdown, err := reports.Markdown()
 	if err != nil {
 		return nil, errors.Join(failed, err)
 	}
-	r := &Release{
-		Version: report.Version, Error: report.Error, Text: text.String(), Report: markdown, Made: files, Changed: changed,
-	}
-	if report.Image != nil {
-		r.Image = report.Image.Repository + "@" + report.Image.Digest
+	r := &Release{Error: reports.Error(), Text: text.String(), Report: markdown, Made: files, Changed: changed}
+	for _, report := range reports {
+		if report.Version != "" {
+			r.Versions = append(r.Versions, report.Version)
+		}
+		if report.Image != nil {
+			r.Images = append(r.Images, report.Image.Repository+"@"+report.Image.Digest)
+		}
 	}
 	if err := r.failure(); err != nil && !keep {
 		return nil, err
@@ -55,13 +62,15 @@ func newRelease(report *pipeline.Report, failed error, changed *dagger.Directory
 	return r, nil
 }
 
-// Release brings a registry and the chart repositories up to date with OpenNebula: it detects the release to take, plans, builds,
-// scans, judges, tries, pushes, moves tags, and packages and publishes the chart. What is there already is skipped, so it can be run
-// again at any time. Nothing is visible under any tag unless the gate and the trial have passed.
+// Release brings a registry and the chart repositories up to date with OpenNebula.
+//
+// It detects the newest version of each release line, plans, builds, scans, judges, tries, pushes, moves tags, and packages and publishes
+// the chart. What is there already is skipped, so it can be run again at any time. Nothing is visible under any tag unless the gate and
+// the trial have passed. A line that fails does not stop the others.
 //
 // Examples:
 //
-//	dagger call release --dry-run
+//	dagger call release --dry-run summary
 //	dagger call release --registry ghcr.io/acme/opennebula --chart-registry ghcr.io/acme/charts/opennebula \
 //	  --username acme --password env:REGISTRY_PASSWORD summary
 //
@@ -82,15 +91,15 @@ func (m *OpennebulaKube) Release(
 	//
 	// +optional
 	upstreamFingerprint string,
-	// Range of versions, in the notation of Masterminds/semver; the highest in it is taken.
+	// Range of versions, in the notation of Masterminds/semver; of each release line the highest in it is taken.
 	//
 	// +default=">=7.0.0"
 	constraint string,
-	// Release line to stay in, such as 7.0 (default: any).
+	// Release line to stay in, such as 7.0 (default: all).
 	//
 	// +optional
 	line string,
-	// Exact version, such as 7.0.1 (default: the highest).
+	// Exact version, such as 7.0.1 (default: the highest of each line).
 	//
 	// +optional
 	version string,
@@ -206,8 +215,8 @@ func (m *OpennebulaKube) Release(
 		return nil, err
 	}
 	s.options.Chart = chart
-	report, err := s.Release(ctx, s.options)
-	return newRelease(report, err, changed, keepReport)
+	reports, err := s.Release(ctx, s.options)
+	return newRelease(reports, err, changed, keepReport)
 }
 
 // Summary tells in a few lines what was released.
@@ -233,8 +242,10 @@ func (r *Release) failure() error {
 	return errors.New("\n\n" + r.Report) // a heading, in Markdown, begins a line
 }
 
-// Files are what the release made besides the image: release.json, the verdict, scan reports, lists of contents, the log of a trial that
-// failed, the chart's archive.
+// Files are what the release made besides the image.
+//
+// They are release.json and, in a directory for each line, the verdict, scan reports, lists of contents, the log of a trial that failed,
+// and the chart's archive.
 //
 // Example: dagger call release --dry-run --keep-report files export --path out
 func (r *Release) Files() *dagger.Directory { return r.Made }

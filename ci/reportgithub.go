@@ -66,18 +66,22 @@ func gitHub(ctx context.Context, options github.Options, token *dagger.Secret) (
 	return github.New(options)
 }
 
-// reportFindings sends the gate's findings to code scanning, if the release came so far.
+// reportFindings sends the gate's findings to code scanning, of each line for which the release came so far.
 func (r *Release) reportFindings(ctx context.Context, to *github.Repository, commit, ref string) error {
-	const name = "gate.sarif"
-	found, err := r.Made.Exists(ctx, name)
-	if err != nil || !found {
-		return err
-	}
-	sarif, err := r.Made.File(name).Contents(ctx)
+	found, err := r.Made.Glob(ctx, "*/gate.sarif")
 	if err != nil {
 		return err
 	}
-	return to.UploadSARIF(ctx, []byte(sarif), commit, ref)
+	for _, name := range found {
+		sarif, err := r.Made.File(name).Contents(ctx)
+		if err != nil {
+			return err
+		}
+		if err := to.UploadSARIF(ctx, []byte(sarif), commit, ref); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // outcome is what an issue is to tell of a run.

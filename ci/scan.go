@@ -23,7 +23,7 @@ func newScan(report *pipeline.Report, err error) (*Scan, error) {
 	if err != nil && !errors.Is(err, pipeline.ErrGate) {
 		return nil, err
 	}
-	files, err := filesOf(report)
+	files, err := filesOf(report.Files)
 	if err != nil {
 		return nil, err
 	}

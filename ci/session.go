@@ -150,7 +150,7 @@ func pick(ctx context.Context, upstream string, selection release.Selection) (re
 }
 
 // filesOf hands the files of a run to Dagger.
-func filesOf(report *pipeline.Report) (*dagger.Directory, error) {
+func filesOf(files []pipeline.File) (*dagger.Directory, error) {
 	dir, err := os.MkdirTemp(".", "files-")
 	if err != nil {
 		return nil, err
@@ -160,11 +160,10 @@ func filesOf(report *pipeline.Report) (*dagger.Directory, error) {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	summary, err := report.JSON()
-	if err != nil {
-		return nil, err
-	}
-	for _, file := range append(report.Files, pipeline.File{Name: "release.json", Data: summary}) {
+	for _, file := range files {
+		if err := root.MkdirAll(filepath.Dir(file.Name), 0o755); err != nil {
+			return nil, err
+		}
 		if err := root.WriteFile(file.Name, file.Data, 0o644); err != nil {
 			return nil, err
 		}

@@ -31,7 +31,7 @@ func (v Verdict) WriteSARIF(w io.Writer) error {
 		log.add(e.Finding, sarif.NewSuppression().WithKind("external").WithStatus("accepted").
 			WithJustification(e.Exception.justification()))
 	}
-	if err := log.write(w); err != nil {
+	if err := log.write(w, v.Line); err != nil {
 		return fmt.Errorf("write the verdict as SARIF: %w", err)
 	}
 	return nil
@@ -146,10 +146,14 @@ func newSARIFRule(f Finding) *sarif.ReportingDescriptor {
 	return rule.WithHelp(sarif.NewMultiformatMessageString().WithText(text).WithMarkdown(markdown))
 }
 
-func (l *sarifLog) write(w io.Writer) error {
+func (l *sarifLog) write(w io.Writer, line string) error {
 	run := sarif.NewRun()
 	run.Tool = sarif.NewTool().WithDriver(sarif.NewToolComponent().WithName("opennebula-kube gate").
 		WithFullName("opennebula-kube's release gate on Trivy's findings").WithRules(l.rules))
+	if line != "" {
+		// What GitHub calls a category: of two logs of one category it keeps the later.
+		run.AutomationDetails = sarif.NewRunAutomationDetails().WithID("opennebula-" + line + "/")
+	}
 	if l.omitted > 0 {
 		run.Properties = sarif.NewPropertyBag().Add("omittedResults", l.omitted)
 	}

@@ -35,6 +35,8 @@ type Excepted struct {
 
 // Verdict is what the gate decided and why. Lists of findings are sorted, the worst first.
 type Verdict struct {
+	// Line is the release line of what was judged, such as 7.2; may be empty. Code scanning keeps what it is told of each line apart.
+	Line string `json:"line,omitempty"`
 	// Passed is whether the image may be released: nothing blocks.
 	Passed bool `json:"passed"`
 	// Threshold are the severities that block, the worst first.

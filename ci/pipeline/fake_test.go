@@ -141,10 +141,23 @@ func (w *world) tagNames(t *testing.T) []string {
 	return slices.Sorted(maps.Keys(w.tags(t)))
 }
 
+// release releases, and returns the report of the highest line.
+func (w *world) release(t *testing.T) (*pipeline.Report, error) {
+	t.Helper()
+	reports, err := w.Release(t.Context(), w.options)
+	return reports[len(reports)-1], err
+}
+
+func (w *world) push(t *testing.T) (*pipeline.Report, error) {
+	t.Helper()
+	reports, err := w.Push(t.Context(), w.options)
+	return reports[len(reports)-1], err
+}
+
 // released runs a release that is to succeed.
 func (w *world) released(t *testing.T) *pipeline.Report {
 	t.Helper()
-	report, err := w.Release(t.Context(), w.options)
+	report, err := w.release(t)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,47 +2,61 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// Markdown tells the same as WriteSummary, and how each stage went, as the summary of a GitHub Actions job.
-func (r *Report) Markdown() (string, error) {
+// Markdown tells the same as WriteSummary, and how each stage went, as the summary of a GitHub Actions job: a section for each line, the
+// highest first.
+func (r Reports) Markdown() (string, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "## %s\n\n", cell(r.headline()))
+	for i, report := range slices.Backward(r) {
+		if err := report.markdown(&b); err != nil {
+			return "", err
+		}
+		if i > 0 {
+			b.WriteString("\n")
+		}
+	}
+	return b.String(), nil
+}
+
+func (r *Report) markdown(b *strings.Builder) error {
+	fmt.Fprintf(b, "## %s\n\n", cell(r.headline()))
 	if r.Error != "" {
-		fmt.Fprintf(&b, "%s\n\n", quote(r.Error))
+		fmt.Fprintf(b, "%s\n\n", quote(r.Error))
 	}
 	if r.Plan != nil && len(r.Plan.Reasons) > 0 {
-		fmt.Fprintf(&b, "Because: %s.\n\n", cell(strings.Join(r.Plan.Reasons, "; ")))
+		fmt.Fprintf(b, "Because: %s.\n\n", cell(strings.Join(r.Plan.Reasons, "; ")))
 	}
 	if image := r.Image; image != nil {
-		fmt.Fprintf(&b, "- Image `%s@%s` for %s\n- Tags %s\n", image.Repository, image.Digest,
+		fmt.Fprintf(b, "- Image `%s@%s` for %s\n- Tags %s\n", image.Repository, image.Digest,
 			strings.Join(image.Platforms, ", "), strings.Join(image.Tags, ", "))
 	}
 	if trial := r.Trial; trial != nil {
 		for _, line := range trial.Lines() {
-			fmt.Fprintf(&b, "- Trial %s\n", cell(line))
+			fmt.Fprintf(b, "- Trial %s\n", cell(line))
 		}
 	}
 	if chart := r.Chart; chart != nil {
-		fmt.Fprintf(&b, "- Chart %s %s for OpenNebula %s\n", chart.Name, chart.Version, chart.AppVersion)
+		fmt.Fprintf(b, "- Chart %s %s for OpenNebula %s\n", chart.Name, chart.Version, chart.AppVersion)
 		for _, place := range chart.Published {
-			fmt.Fprintf(&b, "  - `%s`\n", PublishedLine(place))
+			fmt.Fprintf(b, "  - `%s`\n", PublishedLine(place))
 		}
 	}
 	for i, stage := range r.Stages {
 		if i == 0 {
 			b.WriteString("\n| Stage | | Took | |\n| --- | --- | --- | --- |\n")
 		}
-		fmt.Fprintf(&b, "| %s | %s | %.1f s | %s |\n", stage.Name, stage.State, stage.Seconds, cell(stage.Detail))
+		fmt.Fprintf(b, "| %s | %s | %.1f s | %s |\n", stage.Name, stage.State, stage.Seconds, cell(stage.Detail))
 	}
 	if r.Gate != nil {
 		b.WriteString("\n")
-		if err := r.Gate.WriteMarkdown(&b); err != nil {
-			return "", err
+		if err := r.Gate.WriteMarkdown(b); err != nil {
+			return err
 		}
 	}
-	return b.String(), nil
+	return nil
 }
 
 func (r *Report) headline() string {

@@ -13,7 +13,7 @@ func TestMarkdown(t *testing.T) {
 	w := newWorld(t, "7.2.0")
 	markdown := func(report *pipeline.Report) string {
 		t.Helper()
-		text, err := report.Markdown()
+		text, err := pipeline.Reports{report}.Markdown()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestPushPrebuilt(t *testing.T) {
 	}
 	builds := len(w.engine.builds)
 	w.Engine = pipeline.Prebuilt(w.Engine, image)
-	report, err := w.Push(t.Context(), w.options)
+	report, err := w.push(t)
 	if err != nil || report.Image.Digest != image.Digest {
 		t.Fatalf("%v: pushed %+v, want %s", err, report.Image, image.Digest)
 	}
@@ -87,11 +87,11 @@ func TestPushPrebuilt(t *testing.T) {
 func TestWithoutRegistry(t *testing.T) {
 	w := newWorld(t, "7.2.0")
 	w.Images = nil
-	if _, err := w.Release(t.Context(), w.options); err == nil || !strings.Contains(err.Error(), "--registry") || len(w.engine.builds) > 0 {
+	if _, err := w.release(t); err == nil || !strings.Contains(err.Error(), "--registry") || len(w.engine.builds) > 0 {
 		t.Errorf("error %v after %d builds, want one that names --registry before any", err, len(w.engine.builds))
 	}
 	w.options.DryRun = true
-	report, err := w.Release(t.Context(), w.options)
+	report, err := w.release(t)
 	if err != nil || report.Gate == nil || report.Chart == nil || report.Image != nil {
 		t.Errorf("%v, %+v", err, report)
 	}

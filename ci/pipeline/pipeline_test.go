@@ -43,6 +43,7 @@ func fileNames(report *pipeline.Report) []string {
 
 func TestFirstRelease(t *testing.T) {
 	w := newWorld(t, "7.0.1", "7.2.0")
+	w.options.Selection.Line = "7.2"
 	report := w.released(t)
 	want := []string{"detect done", "plan done", "build done", "scan done", "gate done", "trial done", "push done", "promote done", "package done", "publish done"}
 	if diff := cmp.Diff(want, stages(report)); diff != "" {
@@ -164,7 +165,7 @@ func TestRebuildThatDoesNotHelp(t *testing.T) {
 	w := newWorld(t, "7.2.0")
 	first := w.released(t)
 	w.engine.vulnerabilities[""] = []vulnerability{{"CVE-2026-1", "CRITICAL", "3.1"}}
-	report, err := w.Release(t.Context(), w.options)
+	report, err := w.release(t)
 	if !errors.Is(err, pipeline.ErrGate) || report.Plan.Action != release.Rebuild {
 		t.Errorf("error %v, want ErrGate", err)
 	}
@@ -208,7 +209,7 @@ func TestOlderLine(t *testing.T) {
 func TestPromoteAfterAnInterruptedRun(t *testing.T) {
 	w := newWorld(t, "7.2.0")
 	w.faults.Inject(httpfault.Fault{Method: http.MethodPut, Path: "/v2/acme/opennebula/manifests/7", Effect: httpfault.Status(http.StatusBadGateway)})
-	report, err := w.Release(t.Context(), w.options)
+	report, err := w.release(t)
 	if err == nil || report.Error == "" || slices.Contains(stages(report), "publish done") {
 		t.Fatalf("error %v, stages %v", err, stages(report))
 	}
@@ -242,12 +243,12 @@ func TestPublishedImageIsNotWhole(t *testing.T) {
 func TestPromoteNeedsTheGate(t *testing.T) {
 	w := newWorld(t, "7.2.0")
 	w.faults.Inject(httpfault.Fault{Method: http.MethodPut, Path: "/v2/acme/opennebula/manifests/7.2.0", Effect: httpfault.Status(http.StatusBadGateway)})
-	if _, err := w.Release(t.Context(), w.options); err == nil {
+	if _, err := w.release(t); err == nil {
 		t.Fatal("no error")
 	}
 	w.faults.Clear()
 	w.engine.vulnerabilities[""] = []vulnerability{{"CVE-2026-1", "HIGH", ""}}
-	if _, err := w.Release(t.Context(), w.options); !errors.Is(err, pipeline.ErrGate) {
+	if _, err := w.release(t); !errors.Is(err, pipeline.ErrGate) {
 		t.Errorf("error %v, want ErrGate", err)
 	}
 	if diff := cmp.Diff([]string{"7.2.0-1"}, w.tagNames(t)); diff != "" {
@@ -283,7 +284,7 @@ func TestNothingIsVisibleAfterAFailure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, "7.2.0")
 			breaks(w)
-			report, err := w.Release(t.Context(), w.options)
+			report, err := w.release(t)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -308,7 +309,7 @@ func TestNothingIsVisibleAfterAFailure(t *testing.T) {
 func TestGateFailureKeepsTheReports(t *testing.T) {
 	w := newWorld(t, "7.2.0")
 	w.engine.vulnerabilities[""] = []vulnerability{{"CVE-2026-1", "HIGH", ""}}
-	report, err := w.Release(t.Context(), w.options)
+	report, err := w.release(t)
 	if !errors.Is(err, pipeline.ErrGate) {
 		t.Fatalf("error %v, want ErrGate", err)
 	}
@@ -348,7 +349,7 @@ func TestChartVersionTaken(t *testing.T) {
 	next := w.releases[0]
 	next.Version, next.Line, next.PackageVersion = "7.4.0", "7.4", "7.4.0-1"
 	w.releases = append(w.releases, next)
-	report, err := w.Release(t.Context(), w.options)
+	report, err := w.release(t)
 	if !errors.Is(err, helmrepo.ErrVersionTaken) {
 		t.Fatalf("error %v, want ErrVersionTaken", err)
 	}
@@ -378,7 +379,7 @@ func TestChartToRegistry(t *testing.T) {
 
 func TestPushLeavesTheChartAlone(t *testing.T) {
 	w := newWorld(t, "7.2.0")
-	report, err := w.Push(t.Context(), w.options)
+	report, err := w.push(t)
 	if err != nil || report.Chart != nil {
 		t.Fatalf("%v, chart %+v", err, report.Chart)
 	}
@@ -389,9 +390,9 @@ func TestPushLeavesTheChartAlone(t *testing.T) {
 
 func TestPlanChangesNothing(t *testing.T) {
 	w := newWorld(t, "7.2.0")
-	plan, err := w.Plan(t.Context(), w.options)
-	if err != nil || plan.Action != release.Build || plan.RevisionTag() != "7.2.0-1" {
-		t.Errorf("plan %+v, %v", plan, err)
+	plans, err := w.Plan(t.Context(), w.options)
+	if err != nil || len(plans) != 1 || plans[0].Action != release.Build || plans[0].RevisionTag() != "7.2.0-1" {
+		t.Errorf("plans %+v, %v", plans, err)
 	}
 	if len(w.engine.builds) > 0 || len(w.tagNames(t)) > 0 {
 		t.Error("planning built or pushed")
@@ -407,8 +408,8 @@ func TestKeyThatIsNone(t *testing.T) {
 		"Plan":    func() error { _, err := w.Plan(t.Context(), w.options); return err },
 		"Build":   func() error { _, _, err := w.Build(t.Context(), w.options); return err },
 		"Scan":    func() error { _, err := w.Scan(t.Context(), w.options); return err },
-		"Push":    func() error { _, err := w.Push(t.Context(), w.options); return err },
-		"Release": func() error { _, err := w.Release(t.Context(), w.options); return err },
+		"Push":    func() error { _, err := w.push(t); return err },
+		"Release": func() error { _, err := w.release(t); return err },
 	} {
 		if err := verb(); err == nil || !strings.Contains(err.Error(), `"0B2D 385C": not a key's fingerprint`) {
 			t.Errorf("%s: error %v, want one about the key", name, err)
@@ -436,16 +437,24 @@ func TestBuildAndScanAlone(t *testing.T) {
 	}
 }
 
-func TestReportJSON(t *testing.T) {
-	report := newWorld(t, "7.2.0").released(t)
-	data, err := report.JSON()
+// readBack reads what is in release.json.
+func readBack(t *testing.T, reports pipeline.Reports) pipeline.Reports {
+	t.Helper()
+	files, err := reports.Files()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var read pipeline.Report
-	if err := json.Unmarshal(data, &read); err != nil {
-		t.Fatal(err)
+	last := files[len(files)-1]
+	var read pipeline.Reports
+	if err := json.Unmarshal(last.Data, &read); err != nil || last.Name != "release.json" || len(read) != len(reports) {
+		t.Fatalf("%s: %v\n%s", last.Name, err, last.Data)
 	}
+	return read
+}
+
+func TestReportJSON(t *testing.T) {
+	report := newWorld(t, "7.2.0").released(t)
+	read := readBack(t, pipeline.Reports{report})[0]
 	if read.Version != "7.2.0" || read.Image.Digest != report.Image.Digest || read.Gate.Counts[gate.Critical] != 0 || len(read.Stages) != 10 {
 		t.Errorf("read back %+v", read)
 	}

@@ -15,23 +15,69 @@ import (
 // ErrGate is the error of a run that the gate stopped; the report has the verdict.
 var ErrGate = errors.New("the gate did not pass")
 
-// Release brings the registry and the chart repositories up to date with upstream: it finds the release to take, plans, and does
-// what the plan says. The report tells what was done, and is never nil: after a failure it is complete up to the stage that failed.
-// Nothing is visible under any tag before the gate and the trial have passed. Run again, it does what is left to do and skips the rest.
-func (p *Pipeline) Release(ctx context.Context, options Options) (*Report, error) {
-	r := p.begin(options)
-	target, err := r.image(ctx)
-	if err == nil {
-		err = r.chart(ctx, target)
-	}
-	return r.report.finish(p.Now(), err)
+// Release brings the registry and the chart repositories up to date with upstream. It finds the newest release of each line that is
+// selected, plans, and does what the plan says, the lowest line first. A line that fails does not stop the others: the error names each.
+//
+// There is a report for each line, or one of a run that found none. After a failure it is complete up to the stage that failed. Nothing is
+// visible under any tag before the gate and the trial have passed. Run again, it does what is left to do and skips the rest.
+func (p *Pipeline) Release(ctx context.Context, options Options) (Reports, error) {
+	return p.each(ctx, options, func(r *run, t *target) error {
+		if err := r.image(ctx, t); err != nil {
+			return err
+		}
+		return r.chart(ctx, *t)
+	})
 }
 
 // Push does of Release what concerns the image.
-func (p *Pipeline) Push(ctx context.Context, options Options) (*Report, error) {
+func (p *Pipeline) Push(ctx context.Context, options Options) (Reports, error) {
+	return p.each(ctx, options, func(r *run, t *target) error { return r.image(ctx, t) })
+}
+
+// each does a run for the newest release of each line that is selected.
+func (p *Pipeline) each(ctx context.Context, options Options, do func(*run, *target) error) (Reports, error) {
 	r := p.begin(options)
-	_, err := r.image(ctx)
-	return r.report.finish(p.Now(), err)
+	targets, err := r.targets(ctx)
+	if err != nil {
+		return Reports{r.report.finish(p.Now(), err)}, err
+	}
+	var reports Reports
+	var errs []error
+	for _, t := range targets {
+		r := r.forLine(t)
+		err := do(r, &t)
+		reports = append(reports, r.report.finish(p.Now(), err))
+		switch {
+		case err == nil:
+		case len(targets) == 1:
+			return reports, err
+		default:
+			errs = append(errs, fmt.Errorf("OpenNebula %s: %w", t.Version, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return reports, errors.Join(errs...)
+}
+
+// targets finds the releases that a run is about.
+func (r *run) targets(ctx context.Context) ([]target, error) {
+	if reason := r.options.SkipTrial; reason != nil && strings.TrimSpace(*reason) == "" {
+		return nil, errors.New("--skip-trial is empty: say why the image is to be released untried, for the report of the run")
+	}
+	if r.Images == nil && !r.options.DryRun {
+		return nil, errors.New("no repository to release the image to was given: name one (--registry), or try it without (--dry-run)")
+	}
+	return r.detect(ctx, release.Selection.Newest)
+}
+
+// forLine is a run of its own for one of the releases that a run has found.
+func (r *run) forLine(t target) *run {
+	report := *r.report
+	report.Version, report.Line = t.Version, t.Line
+	report.Stages = slices.Clone(report.Stages)
+	return &run{Pipeline: r.Pipeline, options: r.options, report: &report}
 }
 
 // target is the release that a run is about.
@@ -45,66 +91,68 @@ type target struct {
 	latest bool
 }
 
-func (r *run) image(ctx context.Context) (target, error) {
-	if reason := r.options.SkipTrial; reason != nil && strings.TrimSpace(*reason) == "" {
-		return target{}, errors.New("--skip-trial is empty: say why the image is to be released untried, for the report of the run")
-	}
-	if r.Images == nil && !r.options.DryRun {
-		return target{}, errors.New("no repository to release the image to was given: name one (--registry), or try it without (--dry-run)")
-	}
-	t, err := r.detect(ctx)
+func (r *run) image(ctx context.Context, t *target) error {
+	plan, err := r.plan(ctx, t)
 	if err != nil {
-		return t, err
-	}
-	plan, err := r.plan(ctx, &t)
-	if err != nil {
-		return t, err
+		return err
 	}
 	switch plan.Action {
 	case release.Nothing:
 		r.skip("build", "nothing to do: "+strings.Join(plan.Reasons, "; "))
 		r.released(plan.Published.Digest, plan)
-		return t, nil
+		return nil
 	case release.Promote:
 		r.skip("build", "the image is published as "+plan.Published.Ref)
 		if err := r.judge(); err != nil {
-			return t, err
+			return err
 		}
-		return t, r.promote(ctx, plan, plan.Published.Digest)
+		return r.promote(ctx, plan, plan.Published.Digest)
 	default:
-		return t, r.build(ctx, t, plan)
+		return r.build(ctx, *t, plan)
 	}
 }
 
-func (r *run) detect(ctx context.Context) (target, error) {
-	var t target
+// detect reads what upstream has and chooses from it what the options select.
+func (r *run) detect(ctx context.Context, choose func(release.Selection, []release.Release) ([]release.Release, error)) ([]target, error) {
 	if err := checkFingerprint(r.options.UpstreamFingerprint); err != nil {
-		return t, err
+		return nil, err
 	}
+	var targets []target
 	err := r.stage("detect", "reading "+r.Upstream.URL(), func() (string, error) {
-		var err error
-		if t.Release, t.all, err = r.pick(ctx, r.options.Selection); err != nil {
+		all, err := r.Upstream.Releases(ctx)
+		if err != nil {
 			return "", err
 		}
-		r.report.Version = t.Version
-		return fmt.Sprintf("OpenNebula %s of %s, one of %d releases", t.Version, t.Date.Format("2006-01-02"), len(t.all)), nil
+		chosen, err := choose(r.options.Selection, all)
+		if err != nil {
+			return "", err
+		}
+		names := make([]string, len(chosen))
+		for i, c := range chosen {
+			targets = append(targets, target{Release: c, all: all})
+			names[i] = fmt.Sprintf("%s of %s", c.Version, c.Date.Format("2006-01-02"))
+		}
+		return fmt.Sprintf("OpenNebula %s, of %d releases", strings.Join(names, ", "), len(all)), nil
 	})
-	return t, err
+	return targets, err
 }
 
-// pick returns the selected release and all that it was chosen from.
-func (p *Pipeline) pick(ctx context.Context, selection release.Selection) (release.Release, []release.Release, error) {
-	all, err := p.Upstream.Releases(ctx)
+// detectOne is detect for what is about the newest release alone.
+func (r *run) detectOne(ctx context.Context) (target, error) {
+	targets, err := r.detect(ctx, func(s release.Selection, all []release.Release) ([]release.Release, error) {
+		picked, err := s.Pick(all)
+		return []release.Release{picked}, err
+	})
 	if err != nil {
-		return release.Release{}, nil, err
+		return target{}, err
 	}
-	picked, err := selection.Pick(all)
-	return picked, all, err
+	r.report.Version, r.report.Line = targets[0].Version, targets[0].Line
+	return targets[0], nil
 }
 
 func (r *run) plan(ctx context.Context, t *target) (release.Plan, error) {
 	var plan release.Plan
-	err := r.stage("plan", "comparing with "+r.repository(), func() (string, error) {
+	err := r.stage("plan", "comparing OpenNebula "+t.Version+" with "+r.repository(), func() (string, error) {
 		base, err := r.base(ctx, r.options.BaseImage)
 		if err != nil {
 			return "", err
@@ -153,6 +201,7 @@ func (r *run) scan(ctx context.Context, image Image) error {
 	if err != nil {
 		return err
 	}
+	verdict.Line = r.report.Line
 	r.report.Gate = &verdict
 	return r.report.keepVerdict(verdict)
 }

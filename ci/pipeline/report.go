@@ -3,6 +3,8 @@ package pipeline
 import (
 	"encoding/json"
 	"fmt"
+	"path"
+	"strings"
 	"time"
 
 	"opennebula-kube/ci/gate"
@@ -10,10 +12,14 @@ import (
 	"opennebula-kube/ci/release"
 )
 
-// Report is what a run did, as far as it came. It is complete up to the stage that failed.
+// Reports are what a run did: a report for each line, the lowest first, or the one report of a run that found no release.
+type Reports []*Report
+
+// Report is what a run did for one line, as far as it came. It is complete up to the stage that failed.
 type Report struct {
-	// Version is the OpenNebula release that the run was about.
+	// Version is the OpenNebula release that the run was about, and Line its line.
 	Version string `json:"version,omitempty"`
+	Line    string `json:"line,omitempty"`
 	// DryRun tells that nothing was sent anywhere.
 	DryRun bool `json:"dryRun,omitempty"`
 	// Plan is what was to be done and why.
@@ -67,23 +73,46 @@ type File struct {
 	Data []byte
 }
 
-// JSON is the report as a file of its own, release.json.
-func (r *Report) JSON() ([]byte, error) {
+// Files are the files of the reports, each in a directory named after its line, and after them release.json, which is the list of the
+// reports.
+func (r Reports) Files() ([]File, error) {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("write the report of the run: %w", err)
 	}
-	return append(data, '\n'), nil
+	var files []File
+	for _, report := range r {
+		for _, file := range report.Files {
+			files = append(files, File{Name: path.Join(report.Line, file.Name), Data: file.Data})
+		}
+	}
+	return append(files, File{Name: "release.json", Data: append(data, '\n')}), nil
+}
+
+// Error tells why lines failed; empty when none did.
+func (r Reports) Error() string {
+	var failed []string
+	for _, report := range r {
+		switch {
+		case report.Error == "":
+		case len(r) == 1:
+			return report.Error
+		default:
+			failed = append(failed, "OpenNebula "+report.Version+": "+report.Error)
+		}
+	}
+	return strings.Join(failed, "\n")
 }
 
 func (r *Report) keep(name string, data []byte) {
 	r.Files = append(r.Files, File{Name: name, Data: data})
 }
 
-func (r *Report) finish(now time.Time, err error) (*Report, error) {
+// finish ends a report: err is why the run failed, nil when it did not.
+func (r *Report) finish(now time.Time, err error) *Report {
 	r.FinishedAt = now.UTC()
 	if err != nil {
 		r.Error = err.Error()
 	}
-	return r, err
+	return r
 }

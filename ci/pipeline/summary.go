@@ -12,7 +12,17 @@ import (
 )
 
 // WriteSummary tells people in a few lines what was released, what the gate said, and where everything lies: the files are in dir.
-func (r *Report) WriteSummary(out io.Writer, dir string) error {
+func (r Reports) WriteSummary(out io.Writer, dir string) error {
+	for _, report := range r {
+		if err := report.writeSummary(out, dir); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(out, "report     %s\n", filepath.Join(dir, "release.json"))
+	return err
+}
+
+func (r *Report) writeSummary(out io.Writer, dir string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	if r.Version != "" {
@@ -44,11 +54,16 @@ func (r *Report) WriteSummary(out io.Writer, dir string) error {
 	} else if slices.ContainsFunc(r.Stages, func(s StageReport) bool { return s.Name == "package" }) {
 		row("chart", "%s", "none")
 	}
-	row("files", "%s", filepath.Join(dir, "release.json"))
+	name := "files"
 	for _, file := range r.Files {
-		row("", "%s", filepath.Join(dir, file.Name))
+		row(name, "%s", filepath.Join(dir, r.Line, file.Name))
+		name = ""
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(out)
+	return err
 }
 
 func dryRunMark(dry bool) string {

@@ -2,7 +2,6 @@ package pipeline_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,14 +22,15 @@ const (
 	arm = "linux/arm64"
 )
 
-// next gives the upstream a version, for which the chart has no new one, and releases the image.
+// next gives the upstream a version, and releases the image of that.
 func (w *world) next(t *testing.T, version string) (*pipeline.Report, error) {
 	t.Helper()
 	w.engine.trials = nil
 	w.releases = append(w.releases, release.Release{
 		Version: version, Line: version[:3], Date: today, Architectures: []string{"amd64", "arm64"}, PackageVersion: version + "-1", Directory: version,
 	})
-	return w.Push(t.Context(), w.options)
+	w.options.Selection.Version = version
+	return w.push(t)
 }
 
 // wantRuns compares the trial in a report with runs, whose From is a tag.
@@ -63,7 +63,7 @@ func (w *world) wantTrials(t *testing.T, want ...trial) {
 
 func TestTrial(t *testing.T) {
 	w := newWorld(t, "7.0.1")
-	first, err := w.Push(t.Context(), w.options)
+	first, err := w.push(t)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestTrial(t *testing.T) {
 	// A rebuild goes on with what the version below has left; one of the lowest version with its own.
 	w.base = newBase
 	w.engine.trials = nil
-	if _, err := w.Push(t.Context(), w.options); err != nil {
+	if _, err := w.push(t); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Contains(w.engine.trials, trial{"7.2.0", amd, "7.0.1"}) {
@@ -95,7 +95,7 @@ func TestTrial(t *testing.T) {
 	}
 	w.options.Selection.Version = "7.0.1"
 	w.engine.trials = nil
-	if _, err := w.Push(t.Context(), w.options); err != nil {
+	if _, err := w.push(t); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Contains(w.engine.trials, trial{"7.0.1", amd, "7.0.1"}) {
@@ -145,7 +145,7 @@ func TestTrialFails(t *testing.T) {
 			if !slices.Contains(stages(report), "trial failed") {
 				t.Errorf("stages %v", stages(report))
 			}
-			markdown, err := report.Markdown()
+			markdown, err := pipeline.Reports{report}.Markdown()
 			if err != nil || !strings.Contains(markdown, `failed to log in: no \|answer`) {
 				t.Errorf("%v\n%s", err, markdown)
 			}
@@ -223,17 +223,13 @@ func TestSkipTrial(t *testing.T) {
 	if len(w.engine.trials) > 0 || !slices.Contains(stages(report), "trial skipped") {
 		t.Errorf("trials %v, stages %v", w.engine.trials, stages(report))
 	}
-	data, err := report.JSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var read struct{ Trial pipeline.TrialReport }
-	if err := json.Unmarshal(data, &read); err != nil || read.Trial.Skipped != "the selftest is broken" {
-		t.Errorf("release.json has %+v, %v", read.Trial, err)
+	reports := pipeline.Reports{report}
+	if trial := readBack(t, reports)[0].Trial; trial == nil || trial.Skipped != "the selftest is broken" {
+		t.Errorf("release.json has %+v", trial)
 	}
 	var summary strings.Builder
-	markdown, err := report.Markdown()
-	if err := errors.Join(err, report.WriteSummary(&summary, "out")); err != nil {
+	markdown, err := reports.Markdown()
+	if err := errors.Join(err, reports.WriteSummary(&summary, "out")); err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range []string{markdown, summary.String()} {
@@ -243,7 +239,7 @@ func TestSkipTrial(t *testing.T) {
 	}
 	for _, none := range []string{"", " \n"} {
 		w.options.SkipTrial = &none
-		if _, err := w.Release(t.Context(), w.options); err == nil || !strings.Contains(err.Error(), "--skip-trial") {
+		if _, err := w.release(t); err == nil || !strings.Contains(err.Error(), "--skip-trial") {
 			t.Errorf("reason %q: %v", none, err)
 		}
 	}

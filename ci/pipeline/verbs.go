@@ -9,14 +9,20 @@ import (
 	"opennebula-kube/ci/release"
 )
 
-// Plan says what Release would do, and why. It changes nothing.
-func (p *Pipeline) Plan(ctx context.Context, options Options) (release.Plan, error) {
-	r := p.begin(options)
-	t, err := r.detect(ctx)
-	if err != nil {
-		return release.Plan{}, err
+// Plan says what Release would do for each line, and why. It changes nothing.
+func (p *Pipeline) Plan(ctx context.Context, options Options) ([]release.Plan, error) {
+	options.DryRun = true
+	reports, err := p.each(ctx, options, func(r *run, t *target) error {
+		_, err := r.plan(ctx, t)
+		return err
+	})
+	var plans []release.Plan
+	for _, report := range reports {
+		if report.Plan != nil {
+			plans = append(plans, *report.Plan)
+		}
 	}
-	return r.plan(ctx, &t)
+	return plans, err
 }
 
 // Build builds the image of the selected release, which it returns too, whatever is published, and sends it nowhere.
@@ -32,17 +38,18 @@ func (p *Pipeline) Scan(ctx context.Context, options Options) (*Report, error) {
 	if err == nil {
 		err = r.examine(ctx, image)
 	}
-	return r.report.finish(p.Now(), err)
+	return r.report.finish(p.Now(), err), err
 }
 
 // Examine does of Scan what comes after the build, for an image that the engine holds.
 func (p *Pipeline) Examine(ctx context.Context, image Image, options Options) (*Report, error) {
 	r := p.begin(options)
-	return r.report.finish(p.Now(), r.examine(ctx, image))
+	err := r.examine(ctx, image)
+	return r.report.finish(p.Now(), err), err
 }
 
 func (r *run) buildOnly(ctx context.Context) (Image, release.Release, error) {
-	t, err := r.detect(ctx)
+	t, err := r.detectOne(ctx)
 	if err != nil {
 		return Image{}, t.Release, err
 	}

@@ -8,6 +8,21 @@ import (
 	"text/tabwriter"
 )
 
+// WritePlans writes plans for people, with an empty line between two.
+func WritePlans(w io.Writer, plans []Plan) error {
+	for i, plan := range plans {
+		if i > 0 {
+			if _, err := fmt.Fprintln(w); err != nil {
+				return fmt.Errorf("write the plans: %w", err)
+			}
+		}
+		if err := plan.Text(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Text writes the plan for people. It is written whole or, when w fails, not counted on.
 func (p Plan) Text(w io.Writer) error {
 	var buffer bytes.Buffer

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
 )
 
-// Selection says which release to take. What is empty selects nothing out; what is given must all hold.
+// Selection says which releases to take. What is empty selects nothing out; what is given must all hold.
 type Selection struct {
 	// Constraint is a range of versions as Masterminds/semver reads them, such as ">=7.0.0" or "~7.0".
 	Constraint string
@@ -21,25 +23,43 @@ type Selection struct {
 
 // Pick returns the newest of all releases that the selection admits. That there is none is an error that says what there is.
 func (s Selection) Pick(all []Release) (Release, error) {
-	admits, err := s.parse()
+	newest, err := s.Newest(all)
 	if err != nil {
 		return Release{}, err
 	}
-	var picked Release
-	var highest *semver.Version
+	return newest[len(newest)-1], nil
+}
+
+// Newest returns, of each line, the newest release that the selection admits, the lowest line first. That there is none is an error that
+// says what there is.
+func (s Selection) Newest(all []Release) ([]Release, error) {
+	admits, err := s.parse()
+	if err != nil {
+		return nil, err
+	}
+	type versioned struct {
+		Release
+		version *semver.Version
+	}
+	newest := map[string]versioned{}
 	for _, r := range all {
 		v, err := r.semver()
 		if err != nil {
-			return Release{}, err
+			return nil, err
 		}
-		if admits(v) && (highest == nil || v.GreaterThan(highest)) {
-			picked, highest = r, v
+		if known, ok := newest[lineOf(v)]; admits(v) && (!ok || v.GreaterThan(known.version)) {
+			newest[lineOf(v)] = versioned{r, v}
 		}
 	}
-	if highest == nil {
-		return Release{}, s.nothing(all)
+	if len(newest) == 0 {
+		return nil, s.nothing(all)
 	}
-	return picked, nil
+	sorted := slices.SortedFunc(maps.Values(newest), func(a, b versioned) int { return a.version.Compare(b.version) })
+	releases := make([]Release, len(sorted))
+	for i, r := range sorted {
+		releases[i] = r.Release
+	}
+	return releases, nil
 }
 
 // Pick reads all releases and returns the newest that the selection admits.

@@ -11,6 +11,7 @@ import (
 
 	"opennebula-kube/ci/gate"
 	"opennebula-kube/ci/pipeline"
+	"opennebula-kube/ci/release"
 )
 
 func planCommand(env Environment) *cobra.Command {
@@ -20,7 +21,7 @@ func planCommand(env Environment) *cobra.Command {
 	var format string
 	c := &cobra.Command{
 		Use:     "plan",
-		Short:   "Say what a release would do, and why",
+		Short:   "Say what a release would do for each release line, and why",
 		Example: "  pipeline plan --registry ghcr.io/acme/opennebula",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -28,18 +29,19 @@ func planCommand(env Environment) *cobra.Command {
 				return errors.New("plan: name the repository to compare with (--registry)")
 			}
 			return env.with(c.Context(), image, &scan, to, func(s *session) error {
-				plan, err := s.Plan(c.Context(), s.options)
+				plans, err := s.Plan(c.Context(), s.options)
 				if err != nil {
 					return err
 				}
 				if format == "json" {
-					return writeJSON(env.Stdout, plan)
+					return writeJSON(env.Stdout, plans)
 				}
-				return plan.Text(env.Stdout)
+				return release.WritePlans(env.Stdout, plans)
 			})
 		},
 	}
 	image.add(c)
+	ofEachLine(c)
 	scan.add(c)
 	to.add(c)
 	formatFlag(c, &format, "text", "json")

@@ -37,6 +37,17 @@ func (o *selectionOptions) add(c *cobra.Command) {
 	c.Flags().StringVar(&o.Version, "version", "", "exact version, such as 7.0.1 (default: the highest)")
 }
 
+// ofEachLine has the help of a verb that is about the newest release of each line say so.
+func ofEachLine(c *cobra.Command) {
+	for name, usage := range map[string]string{
+		"constraint": "range of versions, in the notation of Masterminds/semver; of each release line the highest in it is taken",
+		"line":       "release line to stay in, such as 7.0 (default: all)",
+		"version":    "exact version, such as 7.0.1 (default: the highest of each line)",
+	} {
+		c.Flags().Lookup(name).Usage = usage
+	}
+}
+
 // sourceOptions say where the project's sources are.
 type sourceOptions struct{ Dir string }
 

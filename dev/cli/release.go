@@ -14,7 +14,7 @@ import (
 // runCommand completes a verb that does a whole run: flags, progress, the files that the run made, and the summary. chart is nil
 // where the verb leaves the chart alone.
 func runCommand(env Environment, c *cobra.Command, chart *chartOptions,
-	run func(*pipeline.Pipeline, context.Context, pipeline.Options) (*pipeline.Report, error)) *cobra.Command {
+	run func(*pipeline.Pipeline, context.Context, pipeline.Options) (pipeline.Reports, error)) *cobra.Command {
 	var image imageOptions
 	var scan gateOptions
 	var to registryOptions
@@ -37,15 +37,16 @@ func runCommand(env Environment, c *cobra.Command, chart *chartOptions,
 					return err
 				}
 			}
-			report, err := run(s.Pipeline, c.Context(), s.options)
-			if writeErr := writeOutput(output, report); writeErr != nil {
+			reports, err := run(s.Pipeline, c.Context(), s.options)
+			if writeErr := writeOutput(output, reports); writeErr != nil {
 				return errors.Join(err, writeErr)
 			}
 			s.progress.Say("")
-			return errors.Join(err, report.WriteSummary(env.Stdout, output))
+			return errors.Join(err, reports.WriteSummary(env.Stdout, output))
 		})
 	}
 	image.add(c)
+	ofEachLine(c)
 	scan.add(c)
 	to.add(c)
 	if chart != nil {
@@ -59,17 +60,17 @@ func runCommand(env Environment, c *cobra.Command, chart *chartOptions,
 }
 
 // writeOutput keeps what a run made: its files, and release.json last, so that it never speaks of a file that is not there yet.
-func writeOutput(dir string, report *pipeline.Report) error {
-	for _, file := range report.Files {
+func writeOutput(dir string, reports pipeline.Reports) error {
+	files, err := reports.Files()
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
 		if err := writeFile(filepath.Join(dir, file.Name), bytesWriter(file.Data)); err != nil {
 			return err
 		}
 	}
-	data, err := report.JSON()
-	if err != nil {
-		return err
-	}
-	return writeFile(filepath.Join(dir, "release.json"), bytesWriter(data))
+	return nil
 }
 
 func bytesWriter(data []byte) func(io.Writer) error {

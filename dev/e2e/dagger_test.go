@@ -53,7 +53,7 @@ func (d *daggerWorld) testSame(t *testing.T) {
 		append([]string{"detect-version"}, upstream...),
 		append([]string{"detect-version", "--line", "7.0"}, upstream...),
 		append([]string{"detect-version", "--constraint", "<7.0.2"}, upstream...),
-		append([]string{"plan", "--line", "7.0"}, d.planArgs("same")...),
+		append(append([]string{"plan"}, d.planArgs("same")...), "--line", "7.0"),
 		append([]string{"plan", "--format", "json"}, d.planArgs("same")...),
 		{"chart", "lint"},
 	} {

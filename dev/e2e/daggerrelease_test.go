@@ -59,7 +59,7 @@ func (d *daggerWorld) testRelease(t *testing.T) {
 			if strings.Contains(file, "amd64") && platform() != "linux/amd64" {
 				continue
 			}
-			readFile(t, filepath.Join(dir, file))
+			readFile(t, filepath.Join(dir, report.Line, file))
 		}
 		wholeChart(t, chart, tagsOf(t, chart)[report.Chart.Version])
 	})
@@ -72,7 +72,7 @@ func (d *daggerWorld) testRelease(t *testing.T) {
 
 // releaseOptions are what a release to a repository is told; none is for a dry run.
 func (d *daggerWorld) releaseOptions(repository string) []string {
-	options := append(d.imageArgs(), "--db-repository", d.DatabaseRepository)
+	options := append(d.imageArgs(), "--db-repository", d.DatabaseRepository, "--line", "7.2")
 	if repository == "" {
 		return options
 	}
@@ -81,9 +81,9 @@ func (d *daggerWorld) releaseOptions(repository string) []string {
 
 func (d *daggerWorld) report(t *testing.T, dir string) *pipeline.Report {
 	t.Helper()
-	report := new(pipeline.Report)
-	if err := json.Unmarshal([]byte(readFile(t, filepath.Join(dir, "release.json"))), report); err != nil {
-		t.Fatal(err)
+	var reports pipeline.Reports
+	if err := json.Unmarshal([]byte(readFile(t, filepath.Join(dir, "release.json"))), &reports); err != nil || len(reports) != 1 {
+		t.Fatalf("%d reports: %v", len(reports), err)
 	}
-	return report
+	return reports[0]
 }

@@ -147,10 +147,10 @@ func (w *world) imageArgs() []string {
 // buildArgs are what every verb that builds is told.
 func (w *world) buildArgs() []string { return append([]string{"--source", root}, w.imageArgs()...) }
 
-// triedArgs are those of a release of the image to a repository; releaseArgs are for scenarios that end before the trial, or that it has
+// triedArgs are those of a release of one line to a repository; releaseArgs are for scenarios that end before the trial, or that it has
 // nothing to do with, and those would take longer with it.
 func (w *world) triedArgs(repository string) []string {
-	return append(w.buildArgs(), "--db-repository", w.DatabaseRepository, "--registry", repository)
+	return append(w.buildArgs(), "--db-repository", w.DatabaseRepository, "--registry", repository, "--line", "7.2")
 }
 
 func (w *world) releaseArgs(repository string) []string {
@@ -164,9 +164,10 @@ const untried = "this is about something else"
 type outcome struct {
 	stdout, stderr string
 	err            error
-	// dir is the directory given by --output; report is what release.json in it says, if there is one.
-	dir    string
-	report *pipeline.Report
+	// dir is the directory given by --output; reports are what release.json in it says, if there is one, and report is the last.
+	dir     string
+	reports pipeline.Reports
+	report  *pipeline.Report
 }
 
 // patience is how long a command may take: one that hangs is to fail by its own name.
@@ -215,10 +216,10 @@ func (w *world) runIn(ctx context.Context, t *testing.T, environ map[string]stri
 		t.Logf("no report: %v", err)
 		return o
 	}
-	o.report = new(pipeline.Report)
-	if err := json.Unmarshal(data, o.report); err != nil {
+	if err := json.Unmarshal(data, &o.reports); err != nil || len(o.reports) == 0 {
 		t.Fatalf("release.json: %v\n%s", err, data)
 	}
+	o.report = o.reports[len(o.reports)-1]
 	return o
 }
 
@@ -283,7 +284,7 @@ func stages(report *pipeline.Report) []string {
 // file reads one of the files that the run left.
 func (o outcome) file(t *testing.T, name string) []byte {
 	t.Helper()
-	return []byte(readFile(t, filepath.Join(o.dir, name)))
+	return []byte(readFile(t, filepath.Join(o.dir, o.report.Line, name)))
 }
 
 func readFile(t *testing.T, path string) string {

@@ -21,6 +21,7 @@ func (d *daggerWorld) testReadme(t *testing.T) {
 		"dbRepository=" + d.DatabaseRepository:         {"plan", "release"},
 		"baseImage=" + d.BaseImage:                     {"plan", "build", "release"},
 		"platform=" + platform():                       {"plan", "build", "release"},
+		"line=7.2":                                     {"release"},
 	} {
 		for _, function := range functions {
 			defaults = append(defaults, function+"_"+argument)

@@ -25,7 +25,7 @@ func testRegistry(t *testing.T, w *world) {
 	push := func(t *testing.T, ctx context.Context, repository string) (*pipeline.Report, error) {
 		t.Helper()
 		defer w.RegistryFaults.Clear()
-		return w.direct(t, engine, repository).Push(ctx, w.options())
+		return only(w.direct(t, engine, repository).Push(ctx, w.options()))
 	}
 	// completes runs without faults and checks that all is as after a release that nothing has disturbed.
 	completes := func(t *testing.T, repository string, action release.Action) {

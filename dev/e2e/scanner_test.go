@@ -54,7 +54,7 @@ func testScanner(t *testing.T, w *world) {
 		t.Run(c.name, func(t *testing.T) {
 			scanner(t, trivy, string(version), c.scan)
 			image, _ := w.repository("scanner-" + strings.ReplaceAll(c.name, " ", "-"))
-			report, err := w.direct(t, engine, image).Push(t.Context(), w.options())
+			report, err := only(w.direct(t, engine, image).Push(t.Context(), w.options()))
 			wantError(t, report, err, c.want)
 			wantTags(t, image, nil)
 		})

@@ -51,6 +51,7 @@ func testStory(t *testing.T, w *world) {
 		{"first release", s.firstRelease},
 		{"nothing to do", s.nothing},
 		{"older line", s.olderLine},
+		{"all lines", s.allLines},
 		{"base image updated", s.baseUpdated},
 		{"sources changed", s.sourcesChanged},
 		{"vulnerability fixed", s.fixed},
@@ -195,14 +196,14 @@ func (s *story) wantFiles(t *testing.T, o outcome) {
 	}
 
 	got := []string{}
-	entries, err := os.ReadDir(o.dir)
+	entries, err := os.ReadDir(filepath.Join(o.dir, "7.2"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
 		got = append(got, entry.Name())
 	}
-	want := []string{"gate.json", "gate.md", "gate.sarif", "gate.txt", "opennebula-" + o.report.Chart.Version + ".tgz", "release.json",
+	want := []string{"gate.json", "gate.md", "gate.sarif", "gate.txt", "opennebula-" + o.report.Chart.Version + ".tgz",
 		"sbom-" + suffix + ".cdx.json", "trivy-" + suffix + ".json"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
@@ -320,6 +321,22 @@ func (s *story) olderLine(t *testing.T) {
 	if found := installed(t, artifact(t, s.image, o.report.Image.Digest)); found["opennebula"] != "7.0.2-1" {
 		t.Errorf("the image has opennebula %q", found["opennebula"])
 	}
+}
+
+// allLines releases without a word about a line, when there is nothing to do for any.
+func (s *story) allLines(t *testing.T) {
+	o := s.run(t, append(s.args, "--line", "")...).passed(t)
+	if len(o.reports) != 2 {
+		t.Fatalf("%d reports", len(o.reports))
+	}
+	for i, version := range []string{"7.0.2", "7.2.0"} {
+		if o.reports[i].Version != version || !strings.Contains(o.stdout, version) {
+			t.Errorf("report %d is about %s, want %s\n%s", i, o.reports[i].Version, version, o.stdout)
+		}
+		wantPlan(t, *o.reports[i].Plan, release.Nothing)
+		readFile(t, filepath.Join(o.dir, o.reports[i].Line, "gate.json"))
+	}
+	s.wantState(t)
 }
 
 func (s *story) baseUpdated(t *testing.T) {

@@ -57,7 +57,7 @@ func testUpstream(t *testing.T, w *world) {
 			hits := w.UpstreamFaults.Inject(httpfault.Fault{Path: c.path, Effect: c.effect})
 			p := w.direct(t, w.engine(t, w.cache), image)
 			p.Upstream = w.upstream(t, 500*time.Millisecond)
-			report, err := p.Release(t.Context(), w.options())
+			report, err := only(p.Release(t.Context(), w.options()))
 			if hits() == 0 {
 				t.Error("the fault was not met")
 			}
@@ -117,7 +117,7 @@ func testUpstream(t *testing.T, w *world) {
 			Match:  func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, ".deb") },
 			Effect: httpfault.Garbage(1000),
 		})
-		o := w.run(t, slices.Concat([]string{"release"}, w.releaseArgs(image), []string{"--version", "7.0.1", "--chart-registry", charts})...).
+		o := w.run(t, slices.Concat([]string{"release"}, w.releaseArgs(image), []string{"--line", "7.0", "--version", "7.0.1", "--chart-registry", charts})...).
 			failed(t, "build OpenNebula 7.0.1", w.Upstream+"/repo/7.0.1/")
 		if hits() == 0 {
 			t.Error("the fault was not met")

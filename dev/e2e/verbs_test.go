@@ -73,7 +73,7 @@ func testVerbs(t *testing.T, w *world) {
 	t.Run("plan", func(t *testing.T) {
 		image, _ := w.repository("planned")
 		args := append([]string{"plan"}, w.triedArgs(image)...)
-		plan := decode[release.Plan](t, []byte(w.run(t, append(args, "--format", "json")...).passed(t).stdout))
+		plan := decode[[]release.Plan](t, []byte(w.run(t, append(args, "--format", "json")...).passed(t).stdout))[0]
 		wantPlan(t, plan, release.Build, "7.2.0 is not published yet")
 		if diff := cmp.Diff([]string{"7.2.0", "7.2", "7", "latest"}, plan.Tags); diff != "" || plan.Revision != 1 {
 			t.Errorf("revision %d, tags (-want +got):\n%s", plan.Revision, diff)
@@ -84,6 +84,10 @@ func testVerbs(t *testing.T, w *world) {
 				t.Errorf("the text lacks %q:\n%s", want, text)
 			}
 		}
+		all := w.run(t, append(args, "--line", "")...).passed(t).stdout
+		if older, newer := strings.Index(all, "7.0.2-1"), strings.Index(all, text); older < 0 || newer < older {
+			t.Errorf("not the plan of each line, the lowest first:\n%s", all)
+		}
 		w.run(t, append(args, "--format", "yaml")...).failed(t, "yaml", "text, json")
 		wantTags(t, image, nil)
 	})
@@ -93,7 +97,7 @@ func testVerbs(t *testing.T, w *world) {
 		plan := slices.Concat([]string{"plan"}, upstream, []string{"--source", root, "--base-image", w.BaseImage, "--registry", image})
 		for version, platforms := range map[string][]string{"7.0.0": {"linux/amd64"}, "7.2.0": {"linux/amd64", "linux/arm64"}} {
 			args := slices.Concat(plan, []string{"--version", version})
-			made := decode[release.Plan](t, []byte(w.run(t, append(args, "--format", "json")...).passed(t).stdout))
+			made := decode[[]release.Plan](t, []byte(w.run(t, append(args, "--format", "json")...).passed(t).stdout))[0]
 			if diff := cmp.Diff(platforms, made.Platforms); diff != "" {
 				t.Errorf("platforms of %s (-want +got):\n%s", version, diff)
 			}

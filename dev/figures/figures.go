@@ -21,16 +21,18 @@ import (
 	"opennebula-kube/ci/registry"
 )
 
-// Write writes the layers, packages and findings of the image that a release is about. Directory dir is where the release has left its
-// report, lists of contents and verdict; the layers are read whole from the registry that the report names.
+// Write writes the layers, packages and findings of the image of the highest line that a release is about. Directory dir is where the
+// release has left its report, lists of contents and verdict; the layers are read whole from the registry that the report names.
 func Write(ctx context.Context, out io.Writer, dir string, options ...registry.Option) error {
-	var report pipeline.Report
-	if err := read(filepath.Join(dir, "release.json"), &report); err != nil {
+	var reports pipeline.Reports
+	if err := read(filepath.Join(dir, "release.json"), &reports); err != nil {
 		return err
 	}
-	if report.Image == nil {
+	if len(reports) == 0 || reports[len(reports)-1].Image == nil {
 		return fmt.Errorf("%s names no image: it is of a run that released none, such as a dry run", filepath.Join(dir, "release.json"))
 	}
+	report := reports[len(reports)-1]
+	made := filepath.Join(dir, report.Line)
 	name := report.Image.Repository + "@" + report.Image.Digest
 	artifact, err := registry.Fetch(ctx, name, options...)
 	if err != nil {
@@ -50,7 +52,7 @@ func Write(ctx context.Context, out io.Writer, dir string, options ...registry.O
 		if err != nil {
 			return fmt.Errorf("read the layers of %s for %s: %w", name, platform, err)
 		}
-		packages, err := countPackages(filepath.Join(dir, "sbom-"+strings.ReplaceAll(platform, "/", "-")+".cdx.json"))
+		packages, err := countPackages(filepath.Join(made, "sbom-"+strings.ReplaceAll(platform, "/", "-")+".cdx.json"))
 		if err != nil {
 			return err
 		}
@@ -60,7 +62,7 @@ func Write(ctx context.Context, out io.Writer, dir string, options ...registry.O
 		fmt.Fprintf(out, "packages: %s\n", packages)
 	}
 	var verdict gate.Verdict
-	if err := read(filepath.Join(dir, "gate.json"), &verdict); err != nil {
+	if err := read(filepath.Join(made, "gate.json"), &verdict); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(out, "findings: %s\n", findings(verdict))

@@ -88,11 +88,15 @@ func released(t *testing.T, made v1.Image) (dir string) {
 		t.Fatal(err)
 	}
 	dir = t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "7.2"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for name, content := range map[string]string{
-		"release.json": fmt.Sprintf(`{"version": "7.2.0", "image": {"repository": %q, "digest": %q, "platforms": ["linux/amd64"]}}`, repository, digest),
-		"sbom-linux-amd64.cdx.json": `{"components": [{"purl": "pkg:deb/debian/opennebula@7.2.0-1?arch=amd64"}, {"purl": "pkg:golang/stdlib@1.26"},
+		"release.json": fmt.Sprintf(`[{"line": "7.0"}, {"version": "7.2.0", "line": "7.2", "image": {"repository": %q, "digest": %q, "platforms": ["linux/amd64"]}}]`,
+			repository, digest),
+		"7.2/sbom-linux-amd64.cdx.json": `{"components": [{"purl": "pkg:deb/debian/opennebula@7.2.0-1?arch=amd64"}, {"purl": "pkg:golang/stdlib@1.26"},
 			{"purl": "pkg:deb/debian/bash@5"}, {"name": "debian", "type": "operating-system"}]}`,
-		"gate.json": `{"counts": {"MEDIUM": 5, "LOW": 14}}`,
+		"7.2/gate.json": `{"counts": {"MEDIUM": 5, "LOW": 14}}`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
@@ -161,10 +165,10 @@ func TestWriteFails(t *testing.T) {
 	}{
 		{"no release", func(dir string) error { return os.Remove(filepath.Join(dir, "release.json")) }, "name the directory that a release"},
 		{"a dry run", func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, "release.json"), []byte(`{"dryRun": true}`), 0o644)
+			return os.WriteFile(filepath.Join(dir, "release.json"), []byte(`[{"dryRun": true}]`), 0o644)
 		}, "names no image"},
-		{"no JSON", func(dir string) error { return os.WriteFile(filepath.Join(dir, "gate.json"), []byte("<"), 0o644) }, "gate.json"},
-		{"no list of contents", func(dir string) error { return os.Remove(filepath.Join(dir, "sbom-linux-amd64.cdx.json")) }, "sbom-linux-amd64"},
+		{"no JSON", func(dir string) error { return os.WriteFile(filepath.Join(dir, "7.2/gate.json"), []byte("<"), 0o644) }, "gate.json"},
+		{"no list of contents", func(dir string) error { return os.Remove(filepath.Join(dir, "7.2/sbom-linux-amd64.cdx.json")) }, "sbom-linux-amd64"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := released(t, image(t))

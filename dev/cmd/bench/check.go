@@ -85,10 +85,14 @@ func checkReport(file string, found kind) (trial time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	var report pipeline.Report
-	if err := json.Unmarshal(data, &report); err != nil {
+	var reports pipeline.Reports
+	if err := json.Unmarshal(data, &reports); err != nil {
 		return 0, fmt.Errorf("read %s: %w", file, err)
 	}
+	if len(reports) != 1 {
+		return 0, fmt.Errorf("%s has %d reports, want that of one line", file, len(reports))
+	}
+	report := reports[0]
 	want := release.Build
 	if found == nothing {
 		want = release.Nothing

@@ -147,6 +147,7 @@ func (b *bench) pipeline(ctx context.Context, of kind, at place) *exec.Cmd {
 		"--base-image", b.world.BaseTag,
 		"--db-repository", b.world.DatabaseRepository,
 		"--platform", b.platform,
+		"--line", "7.2",
 		"--output", at.out}
 	if of != tried {
 		arguments = append(arguments, "--skip-trial", "the script does not try it")

@@ -73,20 +73,22 @@ func run() (err error) {
 	}
 	say("\ndemo: the same again, which finds nothing to do")
 	start := time.Now()
-	report, err := runRelease(ctx, env, world, filepath.Join(out, "again"))
+	reports, err := runRelease(ctx, env, world, filepath.Join(out, "again"))
 	if err != nil {
 		return err
 	}
-	if report.Plan == nil || report.Plan.Action != release.Nothing {
-		return fmt.Errorf("the second run was to find nothing to do; see %s", filepath.Join(out, "again", "release.json"))
+	for _, report := range reports {
+		if report.Plan == nil || report.Plan.Action != release.Nothing {
+			return fmt.Errorf("the second run was to find nothing to do; see %s", filepath.Join(out, "again", "release.json"))
+		}
 	}
 	say("\ndemo: the second run took %s. The registry's content is left in %s.", time.Since(start).Round(time.Millisecond),
 		filepath.Join(out, "sandbox", "registry"))
 	return nil
 }
 
-// runRelease runs `pipeline release`, just as a person would type it, and returns its report.
-func runRelease(ctx context.Context, env cli.Environment, world *sandbox.Sandbox, output string) (*pipeline.Report, error) {
+// runRelease runs `pipeline release`, just as a person would type it, and returns its reports.
+func runRelease(ctx context.Context, env cli.Environment, world *sandbox.Sandbox, output string) (pipeline.Reports, error) {
 	args := []string{
 		"release",
 		"--upstream", world.Upstream,
@@ -109,11 +111,11 @@ func runRelease(ctx context.Context, env cli.Environment, world *sandbox.Sandbox
 	if err != nil {
 		return nil, err
 	}
-	report := new(pipeline.Report)
-	if err := json.Unmarshal(data, report); err != nil {
+	var reports pipeline.Reports
+	if err := json.Unmarshal(data, &reports); err != nil {
 		return nil, fmt.Errorf("read %s: %w", filepath.Join(output, "release.json"), err)
 	}
-	return report, nil
+	return reports, nil
 }
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
