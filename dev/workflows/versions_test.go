@@ -8,6 +8,9 @@ import (
 	"testing"
 )
 
+// action installs Dagger in the workflows.
+const action = ".github/actions/dagger/action.yml"
+
 // Versions that several files name are the same everywhere.
 func TestVersionsAgree(t *testing.T) {
 	find := func(file, pattern string) string {
@@ -30,20 +33,11 @@ func TestVersionsAgree(t *testing.T) {
 		"Go, of the image and of the checks": {
 			find("image/Dockerfile", `(?m)^ARG GO_IMAGE=(\S+)$`), find("ci/checks.go", `"(docker.io/library/golang:\S+)"`),
 		},
-		"Dagger, of the module and in ci.yml": {
-			find("dagger.json", `"engineVersion": "(\S+)"`), find(".github/workflows/ci.yml", `version: (v[0-9.]+)`),
-		},
-		"Dagger, in release.yml and schedule.yml": {
-			find(".github/workflows/release.yml", `version: (v[0-9.]+)`), find(".github/workflows/schedule.yml", `version: (v[0-9.]+)`),
-		},
-		"Dagger, in release.yml and acceptance.yml": {
-			find(".github/workflows/release.yml", `version: (v[0-9.]+)`), find(".github/workflows/acceptance.yml", `version: (v[0-9.]+)`),
-		},
+		"Dagger, of the module and in the workflows": {find("dagger.json", `"engineVersion": "(\S+)"`), find(action, `VERSION: (v\S+)`)},
+		"Dagger, its command and its engine":         {find(action, `VERSION: (v\S+)`), find(action, `ENGINE: \S+:(v[^@]+)@sha256:`)},
+		"Dagger, of the module and in README":        {find("dagger.json", `"engineVersion": "(\S+)"`), find("README.md", `/install\) (v[0-9.]+) and`)},
 		"MariaDB, of the chart and of its image": {
 			find("chart/opennebula/charts/mariadb/Chart.yaml", `(?m)^appVersion: "(\S+)"$`), find("chart/opennebula/charts/mariadb/values.yaml", `(?m)^  tag: (\S+)$`),
-		},
-		"Dagger, in ci.yml and release.yml": {
-			find(".github/workflows/ci.yml", `version: (v[0-9.]+)`), find(".github/workflows/release.yml", `version: (v[0-9.]+)`),
 		},
 	} {
 		if versions[0] != versions[1] {
@@ -64,9 +58,9 @@ func TestRenovateFindsPins(t *testing.T) {
 	if err := json.Unmarshal(data, &config); err != nil {
 		t.Fatal(err)
 	}
+	used := map[string]bool{}
 	for _, file := range []string{
-		"ci/engine/run.go", "ci/checks.go", "dagger.json", ".github/workflows/ci.yml", ".github/workflows/schedule.yml",
-		".github/workflows/acceptance.yml", "chart/opennebula/charts/mariadb/values.yaml", "dev/chart/kubeschema/modules.go",
+		"ci/engine/run.go", "ci/checks.go", "dagger.json", action, "chart/opennebula/charts/mariadb/values.yaml", "dev/chart/kubeschema/modules.go",
 	} {
 		content, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
@@ -75,11 +69,20 @@ func TestRenovateFindsPins(t *testing.T) {
 		found := false
 		for _, manager := range config.CustomManagers {
 			for _, pattern := range manager.MatchStrings {
-				found = found || regexp.MustCompile(pattern).Match(content)
+				if regexp.MustCompile(pattern).Match(content) {
+					found, used[pattern] = true, true
+				}
 			}
 		}
 		if !found {
 			t.Errorf("no pattern of renovate.json matches in %s", file)
+		}
+	}
+	for _, manager := range config.CustomManagers {
+		for _, pattern := range manager.MatchStrings {
+			if !used[pattern] {
+				t.Errorf("renovate.json looks for %s, which is nowhere", pattern)
+			}
 		}
 	}
 }
