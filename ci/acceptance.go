@@ -176,14 +176,18 @@ func (a *Acceptance) ReportToGithub(
 	// +optional
 	run string,
 ) (string, error) {
-	to, err := gitHub(ctx, github.Options{Repository: repository, API: api, Subject: "acceptance"}, token)
+	return reported(a.Text, a.failure(), a.deliver(ctx, github.Options{Repository: repository, API: api, Subject: "acceptance"}, token, run))
+}
+
+// deliver opens, updates or closes the issue.
+func (a *Acceptance) deliver(ctx context.Context, options github.Options, token *dagger.Secret, run string) error {
+	to, err := gitHub(ctx, options, token)
 	if err != nil {
-		return "", err
+		return err
 	}
-	err = reportIssue(ctx, to, run, outcome{
+	return reportIssue(ctx, to, run, outcome{
 		failed: a.Error, works: "The acceptance tests pass again.", title: "The acceptance tests fail",
 		body: a.Error + ":\n\n```\n" + a.Text + "\n```",
 		next: "`make acceptance` does the same on one machine. The next run that passes closes this issue.",
 	})
-	return a.Text, errors.Join(a.failure(), err)
 }

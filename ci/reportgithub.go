@@ -9,9 +9,11 @@ import (
 	"opennebula-kube/ci/internal/dagger"
 )
 
-// ReportToGithub tells GitHub what became of the release: what the gate found goes to code scanning and, with --issue, a failure to an
-// issue, one for all failures in a row, which the next success closes. It prints the release as Markdown, for the summary of the job,
-// and fails when the release failed.
+// ReportToGithub tells GitHub what became of the release.
+//
+// What the gate found goes to code scanning and, with --issue, a failure to an issue, one for all failures in a row, which the next success
+// closes. The call prints the release as Markdown, for the summary of the job, and fails when the release failed. If GitHub does not take a
+// report, because code scanning or issues are turned off or a limit is reached, the call prints a warning and does not fail for that.
 //
 // Example:
 //
@@ -42,19 +44,38 @@ func (r *Release) ReportToGithub(
 	// +optional
 	run string,
 ) (string, error) {
-	to, err := gitHub(ctx, github.Options{Repository: repository, API: api}, token)
+	undelivered := r.deliver(ctx, github.Options{Repository: repository, API: api}, token, commit, ref, issue, run)
+	return reported(r.Report, r.failure(), undelivered)
+}
+
+// deliver sends what is to be sent to GitHub.
+func (r *Release) deliver(ctx context.Context, options github.Options, token *dagger.Secret, commit, ref string, issue bool, run string) error {
+	to, err := gitHub(ctx, options, token)
 	if err != nil {
-		return "", err
+		return err
 	}
-	errs := []error{r.failure(), r.reportFindings(ctx, to, commit, ref)}
+	err = r.reportFindings(ctx, to, commit, ref)
 	if issue {
-		errs = append(errs, reportIssue(ctx, to, run, outcome{
+		err = errors.Join(err, reportIssue(ctx, to, run, outcome{
 			failed: r.Error, works: "The release works again.", title: "The scheduled release fails", body: r.Report,
 			next: "What to do stands with what failed. `dagger call release --dry-run` does the same on a laptop and sends nothing anywhere. " +
 				"The next release that works closes this issue.",
 		}))
 	}
-	return r.Report, errors.Join(errs...)
+	return err
+}
+
+// reported is what a call that reports to GitHub comes to: the report, or the error of what failed. What could not be delivered makes neither a
+// failure of the other, and is a warning.
+func reported(report string, failed, undelivered error) (string, error) {
+	warning := ""
+	if undelivered != nil {
+		warning = "\n" + github.Warning(undelivered) + "\n"
+	}
+	if failed != nil {
+		return "", errors.New(failed.Error() + warning)
+	}
+	return report + warning, nil
 }
 
 // gitHub is a repository on GitHub, as whom a token is for.

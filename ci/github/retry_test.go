@@ -239,3 +239,36 @@ func TestLongAnswersAreCutShort(t *testing.T) {
 		}
 	})
 }
+
+// A proxy's page with status 200 is not GitHub's answer: nothing is taken for delivered.
+func TestPagesAreNoAnswers(t *testing.T) {
+	for name, do := range map[string]func(*testing.T, *github.Repository) error{
+		"upload": func(t *testing.T, r *github.Repository) error {
+			return r.UploadSARIF(t.Context(), []byte(`{}`), commit, "refs/heads/main")
+		},
+		"failed": func(t *testing.T, r *github.Repository) error {
+			_, err := r.Failed(t.Context(), "Release fails", "why")
+			return err
+		},
+		"recovered": func(t *testing.T, r *github.Repository) error {
+			_, err := r.Recovered(t.Context(), "works")
+			return err
+		},
+	} {
+		for _, code := range []int{http.StatusOK, http.StatusAccepted} {
+			t.Run(name+" "+strconv.Itoa(code), func(t *testing.T) {
+				run(t, func(t *testing.T, f *fake, r *github.Repository) {
+					hits := f.Inject(httpfault.Fault{Effect: func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+						w.Header().Set("Content-Type", "text/html")
+						w.WriteHeader(code)
+						_, _ = w.Write([]byte("<!DOCTYPE html><title>Log in to the proxy</title>"))
+					}})
+					mustFail(t, do(t, r), "no usable answer", "acme/opennebula", "check that")
+					if hits() > 8 {
+						t.Errorf("asked %d times", hits())
+					}
+				})
+			})
+		}
+	}
+}

@@ -36,7 +36,10 @@ func (r *Repository) UploadSARIF(ctx context.Context, sarif []byte, commit, ref 
 			"(a private one needs GitHub Code Security for it), or upload nothing",
 		// The same log twice is no harm: the later analysis of a commit by a tool takes the earlier one's place.
 		send: func(ctx context.Context) error {
-			_, _, err := r.api.CodeScanning.UploadSarif(ctx, r.owner, r.name, api.SarifAnalysis{CommitSHA: commit, Ref: ref, Sarif: packed})
+			taken, _, err := r.api.CodeScanning.UploadSarif(ctx, r.owner, r.name, api.SarifAnalysis{CommitSHA: commit, Ref: ref, Sarif: packed})
+			if err == nil && taken.GetID() == "" {
+				return errors.New("it does not name the analysis") // but is a proxy's page, perhaps, with status 200
+			}
 			return err
 		},
 	})

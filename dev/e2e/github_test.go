@@ -17,6 +17,7 @@ type fakeGitHub struct {
 	mu     sync.Mutex
 	sarifs []map[string]any
 	issues []map[string]any
+	off    bool // it refuses all, as with code scanning and issues turned off
 }
 
 func (f *fakeGitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -35,6 +36,8 @@ func (f *fakeGitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Header.Get("Authorization") != "Bearer the-token":
 		answer(http.StatusUnauthorized, map[string]string{"message": "Bad credentials"})
+	case f.off:
+		answer(http.StatusForbidden, map[string]string{"message": "It is turned off for this repository"})
 	case r.Method == http.MethodPost && path == "/code-scanning/sarifs":
 		f.sarifs = append(f.sarifs, body)
 		answer(http.StatusAccepted, map[string]string{"id": "1"})
@@ -127,5 +130,18 @@ func (d *daggerWorld) testReport(t *testing.T) {
 	}
 	if len(hub.sarifs) != 3 || hub.sarifs[0]["ref"] != "refs/heads/main" || hub.sarifs[0]["sarif"] == "" {
 		t.Errorf("code scanning has %d uploads", len(hub.sarifs))
+	}
+
+	// A report that cannot be delivered makes no release fail, and is told once.
+	hub.mu.Lock()
+	hub.off = true
+	hub.mu.Unlock()
+	output = d.call(t, release("--keep-report")...)
+	if !strings.Contains(output, "## ✅ OpenNebula 7.2.0") || strings.Count(output, "\n::warning::") != 1 || !strings.Contains(output, "turned off") {
+		t.Errorf("with code scanning and issues turned off it prints\n%s", output)
+	}
+	if output, err := d.tryCall(t, release("--keep-report", "--severity", "MEDIUM")...); err == nil || !strings.Contains(output, "the gate did not pass") ||
+		!strings.Contains(output, "\n::warning::") {
+		t.Errorf("a release that the gate stops, with code scanning and issues turned off: %v\n%s", err, output)
 	}
 }
