@@ -162,3 +162,21 @@ func TestHalfCredentialsAreAnError(t *testing.T) {
 		}
 	}
 }
+
+// A workflow's token that stands in for a login that was forgotten is not sent to another registry.
+func TestGitHubTokensStayAtGitHub(t *testing.T) {
+	for _, token := range []string{"ghs_16C7e42F292c6912E7", "ghp_16C7e42F292c6912E7", "github_pat_11AAAAAAA"} {
+		for repository, good := range map[string]bool{
+			"ghcr.io/acme/opennebula": true, "GHCR.io/Acme/opennebula": true, "containers.github.acme.example/acme/opennebula": true,
+			"docker.io/acme/opennebula": false, "ghcr.io.evil.example/acme/opennebula": false, "harbor.acme.example/one/opennebula": false,
+		} {
+			_, err := registry.Keychain(repository, user, token)
+			if good != (err == nil) || err != nil && (strings.Contains(err.Error(), token) || !strings.Contains(err.Error(), "for ghcr.io only")) {
+				t.Errorf("%s for %s: %v", token, repository, err)
+			}
+		}
+	}
+	if _, err := registry.Keychain("docker.io/acme/opennebula", user, "dckr_pat_16C7e42F292c6912E7"); err != nil {
+		t.Error(err)
+	}
+}
