@@ -12,7 +12,6 @@ import (
 	"opennebula-kube/ci/internal/dagger"
 	"opennebula-kube/ci/pipeline"
 	ociregistry "opennebula-kube/ci/registry"
-	"opennebula-kube/ci/release"
 )
 
 // Acceptance is what became of the acceptance tests.
@@ -74,7 +73,7 @@ func (m *OpennebulaKube) Acceptance(
 	keepReport bool,
 ) (*Acceptance, error) {
 	if unreleasedIn != "" {
-		unreleased, err := m.unreleased(ctx, upstream, unreleasedIn, login{username, password})
+		unreleased, err := m.unreleased(ctx, source, upstream, upstreamFingerprint, unreleasedIn, login{username, password})
 		if err != nil {
 			return nil, err
 		}
@@ -109,12 +108,10 @@ func (m *OpennebulaKube) Acceptance(
 }
 
 // unreleased returns the newest versions of the release lines that a repository has no image of.
-func (m *OpennebulaKube) unreleased(ctx context.Context, upstream, repository string, l login) ([]string, error) {
-	from, err := release.NewUpstream(upstream)
-	if err != nil {
-		return nil, err
-	}
-	all, err := from.Releases(ctx)
+func (m *OpennebulaKube) unreleased(
+	ctx context.Context, source *dagger.Directory, upstream, fingerprint, repository string, l login,
+) ([]string, error) {
+	all, err := catalog(ctx, upstream, fingerprint, source.File(dockerfile))
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +128,8 @@ func (m *OpennebulaKube) unreleased(ctx context.Context, upstream, repository st
 		return nil, err
 	}
 	var newest []string
-	for i, r := range all {
-		if last := i == len(all)-1 || all[i+1].Line != r.Line; last && !slices.Contains(tags, r.Version) {
+	for i, r := range all.Releases {
+		if last := i == len(all.Releases)-1 || all.Releases[i+1].Line != r.Line; last && !slices.Contains(tags, r.Version) {
 			newest = append(newest, r.Version)
 		}
 	}

@@ -20,6 +20,8 @@ type Chart struct {
 	// +private
 	Source *dagger.Directory
 	// +private
+	Dockerfile *dagger.File
+	// +private
 	Golang string
 }
 
@@ -32,10 +34,10 @@ func (m *OpennebulaKube) Chart(
 	// Directory of the project's sources.
 	//
 	// +defaultPath="/"
-	// +ignore=["*", "!chart/opennebula"]
+	// +ignore=["*", "!chart/opennebula", "!image/Dockerfile"]
 	source *dagger.Directory,
 ) *Chart {
-	return &Chart{Source: source.Directory("chart/opennebula"), Golang: m.Golang}
+	return &Chart{Source: source.Directory("chart/opennebula"), Dockerfile: source.File(dockerfile), Golang: m.Golang}
 }
 
 // Lint checks the chart with Helm's linter; it fails on warnings too.
@@ -74,6 +76,11 @@ func (c *Chart) Package(
 	//
 	// +default="https://downloads.opennebula.io"
 	upstream string,
+	// Fingerprint of the key that signs the packages, for a mirror with a key of its own, such as
+	// 0123456789ABCDEF0123456789ABCDEF01234567 (default: OpenNebula's, which image/Dockerfile pins).
+	//
+	// +optional
+	upstreamFingerprint string,
 	// Range of versions, in the notation of Masterminds/semver; the highest in it is taken.
 	//
 	// +default=">=7.0.0"
@@ -87,7 +94,7 @@ func (c *Chart) Package(
 	// +optional
 	version string,
 ) (*ChartPackage, error) {
-	archive, err := c.archive(ctx, upstream, release.Selection{Constraint: constraint, Line: line, Version: version})
+	archive, err := c.archive(ctx, upstream, upstreamFingerprint, release.Selection{Constraint: constraint, Line: line, Version: version})
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +102,12 @@ func (c *Chart) Package(
 }
 
 // archive packages the chart for the selected release.
-func (c *Chart) archive(ctx context.Context, upstream string, selection release.Selection) (helmrepo.Archive, error) {
-	picked, err := pick(ctx, upstream, selection)
+func (c *Chart) archive(ctx context.Context, upstream, fingerprint string, selection release.Selection) (helmrepo.Archive, error) {
+	all, err := catalog(ctx, upstream, fingerprint, c.Dockerfile)
+	if err != nil {
+		return helmrepo.Archive{}, err
+	}
+	picked, err := selection.Pick(all)
 	if err != nil {
 		return helmrepo.Archive{}, err
 	}
@@ -118,6 +129,11 @@ func (c *Chart) Publish(
 	//
 	// +default="https://downloads.opennebula.io"
 	upstream string,
+	// Fingerprint of the key that signs the packages, for a mirror with a key of its own, such as
+	// 0123456789ABCDEF0123456789ABCDEF01234567 (default: OpenNebula's, which image/Dockerfile pins).
+	//
+	// +optional
+	upstreamFingerprint string,
 	// Range of versions, in the notation of Masterminds/semver; the highest in it is taken.
 	//
 	// +default=">=7.0.0"
@@ -162,7 +178,7 @@ func (c *Chart) Publish(
 	// +optional
 	password *dagger.Secret,
 ) (*ChartPublication, error) {
-	archive, err := c.archive(ctx, upstream, release.Selection{Constraint: constraint, Line: line, Version: version})
+	archive, err := c.archive(ctx, upstream, upstreamFingerprint, release.Selection{Constraint: constraint, Line: line, Version: version})
 	if err != nil {
 		return nil, err
 	}

@@ -109,14 +109,15 @@ func (r *Acceptance) UnmarshalJSON(bs []byte) error {
 
 func (r Image) MarshalJSON() ([]byte, error) {
 	var concrete struct {
-		Version   string
-		Digest    string
-		Platforms []string
-		Layout    *dagger.Directory
-		Source    *dagger.Directory
-		Upstream  string
-		BaseImage string
-		Scanner   *dagger.Container
+		Version             string
+		Digest              string
+		Platforms           []string
+		Layout              *dagger.Directory
+		Source              *dagger.Directory
+		Upstream            string
+		UpstreamFingerprint string
+		BaseImage           string
+		Scanner             *dagger.Container
 	}
 	concrete.Version = r.Version
 	concrete.Digest = r.Digest
@@ -124,6 +125,7 @@ func (r Image) MarshalJSON() ([]byte, error) {
 	concrete.Layout = r.Layout
 	concrete.Source = r.Source
 	concrete.Upstream = r.Upstream
+	concrete.UpstreamFingerprint = r.UpstreamFingerprint
 	concrete.BaseImage = r.BaseImage
 	concrete.Scanner = r.Scanner
 	return json.Marshal(&concrete)
@@ -131,14 +133,15 @@ func (r Image) MarshalJSON() ([]byte, error) {
 
 func (r *Image) UnmarshalJSON(bs []byte) error {
 	var concrete struct {
-		Version   string
-		Digest    string
-		Platforms []string
-		Layout    *dagger.Directory
-		Source    *dagger.Directory
-		Upstream  string
-		BaseImage string
-		Scanner   *dagger.Container
+		Version             string
+		Digest              string
+		Platforms           []string
+		Layout              *dagger.Directory
+		Source              *dagger.Directory
+		Upstream            string
+		UpstreamFingerprint string
+		BaseImage           string
+		Scanner             *dagger.Container
 	}
 	err := json.Unmarshal(bs, &concrete)
 	if err != nil {
@@ -150,6 +153,7 @@ func (r *Image) UnmarshalJSON(bs []byte) error {
 	r.Layout = concrete.Layout
 	r.Source = concrete.Source
 	r.Upstream = concrete.Upstream
+	r.UpstreamFingerprint = concrete.UpstreamFingerprint
 	r.BaseImage = concrete.BaseImage
 	r.Scanner = concrete.Scanner
 	return nil
@@ -157,24 +161,28 @@ func (r *Image) UnmarshalJSON(bs []byte) error {
 
 func (r Chart) MarshalJSON() ([]byte, error) {
 	var concrete struct {
-		Source *dagger.Directory
-		Golang string
+		Source     *dagger.Directory
+		Dockerfile *dagger.File
+		Golang     string
 	}
 	concrete.Source = r.Source
+	concrete.Dockerfile = r.Dockerfile
 	concrete.Golang = r.Golang
 	return json.Marshal(&concrete)
 }
 
 func (r *Chart) UnmarshalJSON(bs []byte) error {
 	var concrete struct {
-		Source *dagger.Directory
-		Golang string
+		Source     *dagger.Directory
+		Dockerfile *dagger.File
+		Golang     string
 	}
 	err := json.Unmarshal(bs, &concrete)
 	if err != nil {
 		return err
 	}
 	r.Source = concrete.Source
+	r.Dockerfile = concrete.Dockerfile
 	r.Golang = concrete.Golang
 	return nil
 }
@@ -497,6 +505,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstream", err))
 				}
 			}
+			var upstreamFingerprint string
+			if inputArgs["upstreamFingerprint"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstreamFingerprint"]), &upstreamFingerprint)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstreamFingerprint", err))
+				}
+			}
 			var constraint string
 			if inputArgs["constraint"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["constraint"]), &constraint)
@@ -518,7 +533,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg version", err))
 				}
 			}
-			return (*Chart).Package(&parent, ctx, upstream, constraint, line, version)
+			return (*Chart).Package(&parent, ctx, upstream, upstreamFingerprint, constraint, line, version)
 		case "Publish":
 			var parent Chart
 			err = json.Unmarshal(parentJSON, &parent)
@@ -530,6 +545,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				err = json.Unmarshal([]byte(inputArgs["upstream"]), &upstream)
 				if err != nil {
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstream", err))
+				}
+			}
+			var upstreamFingerprint string
+			if inputArgs["upstreamFingerprint"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstreamFingerprint"]), &upstreamFingerprint)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstreamFingerprint", err))
 				}
 			}
 			var constraint string
@@ -602,7 +624,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
 				}
 			}
-			return (*Chart).Publish(&parent, ctx, upstream, constraint, line, version, chartRegistry, chartRepository, chartRepositoryUrl, pages, pagesToken, username, password)
+			return (*Chart).Publish(&parent, ctx, upstream, upstreamFingerprint, constraint, line, version, chartRegistry, chartRepository, chartRepositoryUrl, pages, pagesToken, username, password)
 		case "Test":
 			var parent Chart
 			err = json.Unmarshal(parentJSON, &parent)
@@ -953,11 +975,25 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 			if err != nil {
 				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
 			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
 			var upstream string
 			if inputArgs["upstream"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["upstream"]), &upstream)
 				if err != nil {
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstream", err))
+				}
+			}
+			var upstreamFingerprint string
+			if inputArgs["upstreamFingerprint"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstreamFingerprint"]), &upstreamFingerprint)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstreamFingerprint", err))
 				}
 			}
 			var constraint string
@@ -981,7 +1017,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg version", err))
 				}
 			}
-			return (*OpennebulaKube).DetectVersion(&parent, ctx, upstream, constraint, line, version)
+			return (*OpennebulaKube).DetectVersion(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version)
 		case "Generated":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)
@@ -1338,11 +1374,25 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 			if err != nil {
 				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
 			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
 			var upstream string
 			if inputArgs["upstream"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["upstream"]), &upstream)
 				if err != nil {
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstream", err))
+				}
+			}
+			var upstreamFingerprint string
+			if inputArgs["upstreamFingerprint"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["upstreamFingerprint"]), &upstreamFingerprint)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg upstreamFingerprint", err))
 				}
 			}
 			var format string
@@ -1352,7 +1402,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg format", err))
 				}
 			}
-			return (*OpennebulaKube).Releases(&parent, ctx, upstream, format)
+			return (*OpennebulaKube).Releases(&parent, ctx, source, upstream, upstreamFingerprint, format)
 		case "UnitTests":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"opennebula-kube/ci/internal/dagger"
 	"opennebula-kube/ci/release"
 )
 
@@ -15,10 +16,20 @@ import (
 // +cache="never"
 func (m *OpennebulaKube) Releases(
 	ctx context.Context,
+	// Directory of the project's sources.
+	//
+	// +defaultPath="/"
+	// +ignore=["*", "!image/Dockerfile"]
+	source *dagger.Directory,
 	// Where OpenNebula's packages come from.
 	//
 	// +default="https://downloads.opennebula.io"
 	upstream string,
+	// Fingerprint of the key that signs the packages, for a mirror with a key of its own, such as
+	// 0123456789ABCDEF0123456789ABCDEF01234567 (default: OpenNebula's, which image/Dockerfile pins).
+	//
+	// +optional
+	upstreamFingerprint string,
 	// How to print it: table, json.
 	//
 	// +default="table"
@@ -27,20 +38,16 @@ func (m *OpennebulaKube) Releases(
 	if err := checkFormat(format, "table", "json"); err != nil {
 		return "", err
 	}
-	from, err := release.NewUpstream(upstream)
-	if err != nil {
-		return "", err
-	}
-	all, err := from.Releases(ctx)
+	all, err := catalog(ctx, upstream, upstreamFingerprint, source.File(dockerfile))
 	if err != nil {
 		return "", err
 	}
 	if format == "json" {
-		data, err := json.MarshalIndent(all, "", "  ")
+		data, err := json.MarshalIndent(all.Releases, "", "  ")
 		return string(data) + "\n", err
 	}
 	var out bytes.Buffer
-	err = release.WriteTable(&out, all)
+	err = release.WriteTable(&out, all.Releases)
 	return out.String(), err
 }
 
@@ -51,10 +58,20 @@ func (m *OpennebulaKube) Releases(
 // +cache="never"
 func (m *OpennebulaKube) DetectVersion(
 	ctx context.Context,
+	// Directory of the project's sources.
+	//
+	// +defaultPath="/"
+	// +ignore=["*", "!image/Dockerfile"]
+	source *dagger.Directory,
 	// Where OpenNebula's packages come from.
 	//
 	// +default="https://downloads.opennebula.io"
 	upstream string,
+	// Fingerprint of the key that signs the packages, for a mirror with a key of its own, such as
+	// 0123456789ABCDEF0123456789ABCDEF01234567 (default: OpenNebula's, which image/Dockerfile pins).
+	//
+	// +optional
+	upstreamFingerprint string,
 	// Range of versions, in the notation of Masterminds/semver; the highest in it is taken.
 	//
 	// +default=">=7.0.0"
@@ -68,6 +85,10 @@ func (m *OpennebulaKube) DetectVersion(
 	// +optional
 	version string,
 ) (string, error) {
-	picked, err := pick(ctx, upstream, release.Selection{Constraint: constraint, Line: line, Version: version})
+	all, err := catalog(ctx, upstream, upstreamFingerprint, source.File(dockerfile))
+	if err != nil {
+		return "", err
+	}
+	picked, err := release.Selection{Constraint: constraint, Line: line, Version: version}.Pick(all)
 	return picked.Version, err
 }

@@ -26,6 +26,8 @@ type Image struct {
 	// +private
 	Upstream string
 	// +private
+	UpstreamFingerprint string
+	// +private
 	BaseImage string
 	// +private
 	Scanner *dagger.Container
@@ -87,7 +89,8 @@ func (m *OpennebulaKube) Build(
 	}
 	return &Image{
 		Version: picked.Version, Digest: built.Digest, Platforms: built.Platforms,
-		Layout: s.engine.Upload(built.Dir), Source: source, Upstream: upstream, BaseImage: s.options.BaseImage, Scanner: m.Scanner,
+		Layout: s.engine.Upload(built.Dir), Source: source,
+		Upstream: upstream, UpstreamFingerprint: upstreamFingerprint, BaseImage: s.options.BaseImage, Scanner: m.Scanner,
 	}, nil
 }
 
@@ -149,7 +152,7 @@ func (i *Image) SBOM(
 // open makes a pipeline that has the image already.
 func (i *Image) open(ctx context.Context, r request) (*session, pipeline.Image, error) {
 	m := &OpennebulaKube{Scanner: i.Scanner}
-	r.source, r.upstream, r.baseImage, r.platforms = i.Source, i.Upstream, i.BaseImage, i.Platforms
+	r.source, r.upstream, r.fingerprint, r.baseImage, r.platforms = i.Source, i.Upstream, i.UpstreamFingerprint, i.BaseImage, i.Platforms
 	r.selection = release.Selection{Version: i.Version}
 	s, err := m.open(ctx, r)
 	if err != nil {

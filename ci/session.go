@@ -51,11 +51,11 @@ type session struct {
 
 // open makes the pipeline that a request asks for.
 func (m *OpennebulaKube) open(ctx context.Context, r request) (*session, error) {
-	upstream, err := release.NewUpstream(r.upstream)
+	image := r.source.Directory("image")
+	upstream, err := openUpstream(ctx, r.upstream, r.fingerprint, image.File("Dockerfile"))
 	if err != nil {
 		return nil, err
 	}
-	image := r.source.Directory("image")
 	sources, err := sourcesDigest(ctx, image)
 	if err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (m *OpennebulaKube) open(ctx context.Context, r request) (*session, error) 
 			Progress: func(e pipeline.Event) { fmt.Println(e) },
 		},
 		options: pipeline.Options{
-			Selection: r.selection, Platforms: r.platforms, Sources: sources, BaseImage: r.baseImage, UpstreamFingerprint: r.fingerprint, Policy: policy,
+			Selection: r.selection, Platforms: r.platforms, Sources: sources, BaseImage: r.baseImage, Policy: policy,
 		},
 		keychain: keychain,
 		engine:   made,
@@ -140,13 +140,34 @@ func (r *gateRequest) policy(ctx context.Context, image *dagger.Directory) (gate
 	return gate.ParsePolicy(r.severity, r.ignoreUnfixed, age, name, []byte(exceptions))
 }
 
-// pick returns the release that is meant among those that an upstream has.
-func pick(ctx context.Context, upstream string, selection release.Selection) (release.Release, error) {
-	from, err := release.NewUpstream(upstream)
-	if err != nil {
-		return release.Release{}, err
+// dockerfile is where the Dockerfile is in the project's sources.
+const dockerfile = "image/Dockerfile"
+
+// openUpstream makes an upstream. Without a fingerprint, the packages have to be signed by the key that the Dockerfile pins.
+func openUpstream(ctx context.Context, address, fingerprint string, dockerfile *dagger.File) (*release.Upstream, error) {
+	if fingerprint == "" {
+		text, err := dockerfile.Contents(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("find out which key signs the packages: %w", err)
+		}
+		if fingerprint, err = pipeline.DefaultFingerprint([]byte(text)); err != nil {
+			return nil, err
+		}
 	}
-	return from.Pick(ctx, selection)
+	return release.NewUpstream(address, fingerprint)
+}
+
+// catalog reads what an upstream has, and prints what it lists besides.
+func catalog(ctx context.Context, address, fingerprint string, dockerfile *dagger.File) (release.Catalog, error) {
+	upstream, err := openUpstream(ctx, address, fingerprint, dockerfile)
+	if err != nil {
+		return release.Catalog{}, err
+	}
+	all, err := upstream.Releases(ctx)
+	for _, p := range all.PassedOver {
+		fmt.Println("passed over", p)
+	}
+	return all, err
 }
 
 // filesOf hands the files of a run to Dagger.

@@ -9,22 +9,36 @@ import (
 	"opennebula-kube/ci/release"
 )
 
-// baseArgument is the build argument that names the base image. The Dockerfile's default is the one place that pins it.
-const baseArgument = "BASE_IMAGE"
+// The build arguments whose defaults in the Dockerfile are the one place that pins them: the base image, and the fingerprint of the key
+// that signs the packages.
+const (
+	baseArgument        = "BASE_IMAGE"
+	fingerprintArgument = "UPSTREAM_FINGERPRINT"
+)
 
 // DefaultBaseImage reads the base image that a Dockerfile builds on when it is told no other: the default of its argument
 // BASE_IMAGE.
 func DefaultBaseImage(dockerfile []byte) (string, error) {
+	return argumentDefault(dockerfile, baseArgument, "<image>@sha256:<digest>")
+}
+
+// DefaultFingerprint reads the fingerprint of the key that has to sign the packages when a Dockerfile is told no other: the default of its
+// argument UPSTREAM_FINGERPRINT.
+func DefaultFingerprint(dockerfile []byte) (string, error) {
+	return argumentDefault(dockerfile, fingerprintArgument, "<40 hexadecimal digits>")
+}
+
+func argumentDefault(dockerfile []byte, argument, form string) (string, error) {
 	lines := bufio.NewScanner(bytes.NewReader(dockerfile))
 	for lines.Scan() {
-		if ref, ok := strings.CutPrefix(strings.TrimSpace(lines.Text()), "ARG "+baseArgument+"="); ok && ref != "" {
-			return ref, nil
+		if value, ok := strings.CutPrefix(strings.TrimSpace(lines.Text()), "ARG "+argument+"="); ok && value != "" {
+			return value, nil
 		}
 	}
 	if err := lines.Err(); err != nil {
 		return "", fmt.Errorf("read the Dockerfile: %w", err)
 	}
-	return "", fmt.Errorf("read the Dockerfile: no default for the base image; it needs a line ARG %s=<image>@sha256:<digest>", baseArgument)
+	return "", fmt.Errorf("read the Dockerfile: no default for %s; it needs a line ARG %[1]s=%s", argument, form)
 }
 
 // pinned is the reference of a base image with its digest, whether or not its name had one.

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"cmp"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"opennebula-kube/ci/release"
 )
 
 // BuildSpec is everything that the content of an image depends on besides the sources of the image itself.
@@ -46,20 +47,13 @@ func (s BuildSpec) Check() error {
 	case len(s.Platforms) == 0:
 		return errors.New("no platform given")
 	}
-	if err := checkFingerprint(s.UpstreamFingerprint); err != nil {
-		return err
+	if s.UpstreamFingerprint != "" {
+		if err := release.CheckFingerprint(s.UpstreamFingerprint); err != nil {
+			return err
+		}
 	}
 	if _, err := name.NewDigest(s.BaseImage); err != nil {
 		return fmt.Errorf("base image %q is not pinned by digest (name@sha256:...): %w", s.BaseImage, err)
-	}
-	return nil
-}
-
-// checkFingerprint rejects what is no fingerprint of a key of upstream's. None given is right: the Dockerfile has a default.
-func checkFingerprint(fingerprint string) error {
-	if decoded, err := hex.DecodeString(fingerprint); err != nil || len(decoded) != 20 && len(decoded) != 0 {
-		return fmt.Errorf("--upstream-fingerprint %q: not a key's fingerprint, which is 40 hexadecimal digits without spaces; "+
-			"`gpg --show-keys <file>` prints it", fingerprint)
 	}
 	return nil
 }
@@ -74,7 +68,7 @@ func (s BuildSpec) Arguments() map[string]string {
 		"SOURCE_DATE_EPOCH": strconv.FormatInt(s.Epoch.Unix(), 10),
 	}
 	if s.UpstreamFingerprint != "" {
-		arguments["UPSTREAM_FINGERPRINT"] = strings.ToUpper(s.UpstreamFingerprint)
+		arguments[fingerprintArgument] = strings.ToUpper(s.UpstreamFingerprint)
 	}
 	return arguments
 }

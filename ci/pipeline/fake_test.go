@@ -49,15 +49,20 @@ type world struct {
 	pipeline.Pipeline
 	options  pipeline.Options
 	releases []release.Release
-	upstream error
-	base     string
-	faults   *httpfault.Switch
-	engine   *engine
-	events   []pipeline.Event
+	// passedOver is what the upstream lists besides.
+	passedOver []release.PassedOver
+	upstream   error
+	base       string
+	faults     *httpfault.Switch
+	engine     *engine
+	events     []pipeline.Event
 }
 
-func (w *world) Releases(context.Context) ([]release.Release, error) { return w.releases, w.upstream }
-func (w *world) URL() string                                         { return "https://downloads.example" }
+func (w *world) Releases(context.Context) (release.Catalog, error) {
+	return release.Catalog{Releases: w.releases, PassedOver: w.passedOver}, w.upstream
+}
+func (w *world) URL() string         { return "https://downloads.example" }
+func (w *world) Fingerprint() string { return "0123456789ABCDEF0123456789ABCDEF01234567" }
 
 func newWorld(t *testing.T, versions ...string) *world {
 	t.Helper()
@@ -89,11 +94,10 @@ func newWorld(t *testing.T, versions ...string) *world {
 		Progress:    func(e pipeline.Event) { w.events = append(w.events, e) },
 	}
 	w.options = pipeline.Options{
-		Sources:             "sha256:cccc",
-		BaseImage:           "docker.io/library/ubuntu:24.04",
-		UpstreamFingerprint: "0123456789ABCDEF0123456789ABCDEF01234567",
-		Policy:              gate.Policy{Threshold: []gate.Severity{gate.Critical, gate.High}, MaxDatabaseAge: 48 * time.Hour},
-		Chart:               pipeline.ChartOptions{Dir: "../../chart/opennebula", RepositoryDir: t.TempDir()},
+		Sources:   "sha256:cccc",
+		BaseImage: "docker.io/library/ubuntu:24.04",
+		Policy:    gate.Policy{Threshold: []gate.Severity{gate.Critical, gate.High}, MaxDatabaseAge: 48 * time.Hour},
+		Chart:     pipeline.ChartOptions{Dir: "../../chart/opennebula", RepositoryDir: t.TempDir()},
 	}
 	return w
 }

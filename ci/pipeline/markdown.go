@@ -18,6 +18,12 @@ func (r Reports) Markdown() (string, error) {
 			b.WriteString("\n")
 		}
 	}
+	for i, p := range r.passedOver() {
+		if i == 0 {
+			b.WriteString("\nListed upstream and passed over:\n\n")
+		}
+		fmt.Fprintf(&b, "- %s\n", cell(p.String()))
+	}
 	return b.String(), nil
 }
 

@@ -15,10 +15,12 @@ import (
 
 // Upstream is where OpenNebula's releases are found. *release.Upstream is one.
 type Upstream interface {
-	// Releases returns all installable releases, the lowest version first.
-	Releases(ctx context.Context) ([]release.Release, error)
+	// Releases returns all installable releases, and what was passed over.
+	Releases(ctx context.Context) (release.Catalog, error)
 	// URL is the address that packages come from.
 	URL() string
+	// Fingerprint is that of the key that has to sign the packages.
+	Fingerprint() string
 }
 
 // Pipeline is the machinery of a run: what it works with, but not what it is asked to do (see Options).
@@ -51,8 +53,6 @@ type Options struct {
 	Sources string
 	// BaseImage is the reference of the image to build on, with or without a digest.
 	BaseImage string
-	// UpstreamFingerprint is the fingerprint of the key that signs upstream's packages, 40 hexadecimal digits; empty is OpenNebula's.
-	UpstreamFingerprint string
 	// Policy is what the gate lets pass.
 	Policy gate.Policy
 	// Chart says what to do with the chart.

@@ -75,7 +75,7 @@ func TestFirstRelease(t *testing.T) {
 	}
 	spec := w.engine.builds[0]
 	if spec.BaseImage != "docker.io/library/ubuntu:24.04@"+oldBase || spec.NoCache || !spec.Epoch.Equal(w.releases[1].Date) ||
-		spec.Upstream != "https://downloads.example" || spec.UpstreamFingerprint != w.options.UpstreamFingerprint ||
+		spec.Upstream != "https://downloads.example" || spec.UpstreamFingerprint != w.Fingerprint() ||
 		spec.Version != "7.2.0" || spec.Directory != "7.2.0" {
 		t.Errorf("built %+v", spec)
 	}
@@ -399,21 +399,33 @@ func TestPlanChangesNothing(t *testing.T) {
 	}
 }
 
-// A key that is none stops every verb before it asks for anything.
-func TestKeyThatIsNone(t *testing.T) {
+// What upstream lists and is not a release is said: while the run lasts, in its reports, and when nothing else is there.
+func TestPassedOver(t *testing.T) {
 	w := newWorld(t, "7.2.0")
-	w.upstream = errors.New("the upstream was asked")
-	w.options.UpstreamFingerprint = "0B2D 385C"
-	for name, verb := range map[string]func() error{
-		"Plan":    func() error { _, err := w.Plan(t.Context(), w.options); return err },
-		"Build":   func() error { _, _, err := w.Build(t.Context(), w.options); return err },
-		"Scan":    func() error { _, err := w.Scan(t.Context(), w.options); return err },
-		"Push":    func() error { _, err := w.push(t); return err },
-		"Release": func() error { _, err := w.release(t); return err },
-	} {
-		if err := verb(); err == nil || !strings.Contains(err.Error(), `"0B2D 385C": not a key's fingerprint`) {
-			t.Errorf("%s: error %v, want one about the key", name, err)
-		}
+	w.passedOver = []release.PassedOver{{Directory: "7.4.0", Reason: "nobody has signed it"}}
+	reports, err := w.Release(t.Context(), w.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said := w.events[2].String(); said != "detect   skipped: 7.4.0: nobody has signed it" {
+		t.Errorf("after the detection the run says %q", said)
+	}
+	data, err := json.Marshal(reports)
+	if err != nil || !strings.Contains(string(data), `"directory":"7.4.0"`) {
+		t.Errorf("release.json, %v:\n%s", err, data)
+	}
+	markdown, err := reports.Markdown()
+	if err != nil || !strings.HasSuffix(markdown, "\n\nListed upstream and passed over:\n\n- 7.4.0: nobody has signed it\n") {
+		t.Errorf("Markdown, %v:\n%s", err, markdown)
+	}
+	var summary strings.Builder
+	if err := reports.WriteSummary(&summary, ""); err != nil || !strings.Contains(summary.String(), "\nskipped    7.4.0: nobody has signed it\nreport     ") {
+		t.Errorf("summary, %v:\n%s", err, summary.String())
+	}
+	w.options.Selection.Version = "7.4.0"
+	report, err := w.release(t)
+	if err == nil || !strings.Contains(err.Error(), "passed over: 7.4.0: nobody has signed it") || len(report.PassedOver) != 1 {
+		t.Errorf("error %v, report %+v", err, report.PassedOver)
 	}
 }
 
@@ -473,5 +485,19 @@ func TestDefaultBaseImage(t *testing.T) {
 		if ref, err := pipeline.DefaultBaseImage([]byte(bad)); err == nil {
 			t.Errorf("%q gives %q, want an error", bad, ref)
 		}
+	}
+}
+
+func TestDefaultFingerprint(t *testing.T) {
+	dockerfile, err := os.ReadFile(filepath.Join("..", "..", "image", "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fingerprint, err := pipeline.DefaultFingerprint(dockerfile)
+	if err != nil || release.CheckFingerprint(fingerprint) != nil {
+		t.Errorf("%q, %v", fingerprint, err)
+	}
+	if fingerprint, err := pipeline.DefaultFingerprint([]byte("ARG UPSTREAM_FINGERPRINT\n")); err == nil {
+		t.Errorf("a Dockerfile without a default gives %q", fingerprint)
 	}
 }

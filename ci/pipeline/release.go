@@ -113,33 +113,34 @@ func (r *run) image(ctx context.Context, t *target) error {
 }
 
 // detect reads what upstream has and chooses from it what the options select.
-func (r *run) detect(ctx context.Context, choose func(release.Selection, []release.Release) ([]release.Release, error)) ([]target, error) {
-	if err := checkFingerprint(r.options.UpstreamFingerprint); err != nil {
-		return nil, err
-	}
+func (r *run) detect(ctx context.Context, choose func(release.Selection, release.Catalog) ([]release.Release, error)) ([]target, error) {
 	var targets []target
 	err := r.stage("detect", "reading "+r.Upstream.URL(), func() (string, error) {
 		all, err := r.Upstream.Releases(ctx)
 		if err != nil {
 			return "", err
 		}
+		r.report.PassedOver = all.PassedOver
 		chosen, err := choose(r.options.Selection, all)
 		if err != nil {
 			return "", err
 		}
 		names := make([]string, len(chosen))
 		for i, c := range chosen {
-			targets = append(targets, target{Release: c, all: all})
+			targets = append(targets, target{Release: c, all: all.Releases})
 			names[i] = fmt.Sprintf("%s of %s", c.Version, c.Date.Format("2006-01-02"))
 		}
-		return fmt.Sprintf("OpenNebula %s, of %d releases", strings.Join(names, ", "), len(all)), nil
+		return fmt.Sprintf("OpenNebula %s, of %d releases", strings.Join(names, ", "), len(all.Releases)), nil
 	})
+	for _, p := range r.report.PassedOver {
+		r.tell(Event{Stage: "detect", State: Skipped, Detail: p.String()})
+	}
 	return targets, err
 }
 
 // detectOne is detect for what is about the newest release alone.
 func (r *run) detectOne(ctx context.Context) (target, error) {
-	targets, err := r.detect(ctx, func(s release.Selection, all []release.Release) ([]release.Release, error) {
+	targets, err := r.detect(ctx, func(s release.Selection, all release.Catalog) ([]release.Release, error) {
 		picked, err := s.Pick(all)
 		return []release.Release{picked}, err
 	})

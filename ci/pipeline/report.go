@@ -15,11 +15,21 @@ import (
 // Reports are what a run did: a report for each line, the lowest first, or the one report of a run that found no release.
 type Reports []*Report
 
+// passedOver is what upstream lists and is not a release: the same in all reports of a run.
+func (r Reports) passedOver() []release.PassedOver {
+	if len(r) == 0 {
+		return nil
+	}
+	return r[0].PassedOver
+}
+
 // Report is what a run did for one line, as far as it came. It is complete up to the stage that failed.
 type Report struct {
 	// Version is the OpenNebula release that the run was about, and Line its line.
 	Version string `json:"version,omitempty"`
 	Line    string `json:"line,omitempty"`
+	// PassedOver is what upstream lists and is not a release, with the reasons.
+	PassedOver []release.PassedOver `json:"passedOver,omitempty"`
 	// DryRun tells that nothing was sent anywhere.
 	DryRun bool `json:"dryRun,omitempty"`
 	// Plan is what was to be done and why.

@@ -24,7 +24,7 @@ func (r *run) spec(target release.Release, base release.Base, platforms []string
 	return BuildSpec{
 		Version:             target.Version,
 		Upstream:            r.Upstream.URL(),
-		UpstreamFingerprint: r.options.UpstreamFingerprint,
+		UpstreamFingerprint: r.Upstream.Fingerprint(),
 		Directory:           target.Directory,
 		BaseImage:           pinned(base),
 		Platforms:           platforms,

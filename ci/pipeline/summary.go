@@ -18,6 +18,13 @@ func (r Reports) WriteSummary(out io.Writer, dir string) error {
 			return err
 		}
 	}
+	name := "skipped"
+	for _, p := range r.passedOver() {
+		if _, err := fmt.Fprintf(out, "%-9s  %s\n", name, p); err != nil {
+			return err
+		}
+		name = ""
+	}
 	_, err := fmt.Fprintf(out, "report     %s\n", filepath.Join(dir, "release.json"))
 	return err
 }

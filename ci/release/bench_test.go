@@ -34,8 +34,8 @@ func BenchmarkDetect(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if len(got) != count || got[count-1].Version != newest {
-			b.Fatalf("got %d releases, want %d up to %s", len(got), count, newest)
+		if len(got.Releases) != count || got.Releases[count-1].Version != newest {
+			b.Fatalf("got %d releases, want %d up to %s", len(got.Releases), count, newest)
 		}
 	}
 }
@@ -52,7 +52,7 @@ func BenchmarkIndex(b *testing.B) {
 	b.SetBytes(size)
 	for b.Loop() {
 		got, err := u.Releases(b.Context())
-		if err != nil || len(got) != 1 {
+		if err != nil || len(got.Releases) != 1 {
 			b.Fatalf("got %v, %v, want one release", got, err)
 		}
 	}

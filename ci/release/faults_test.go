@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,7 +21,7 @@ import (
 // Every fault that an upstream can have is an error that names the address. None is ever "no new version".
 func TestFaultsAreErrors(t *testing.T) {
 	const listing = "/repo/"
-	description, index := place("7.0.1", "Release"), place("7.0.1", indexFile("arm64"))
+	description, index := place("7.0.1", "InRelease"), place("7.0.1", indexFile("arm64"))
 	content := usual()[index]
 	body := httpfault.Body
 	const once, always = 1, 3 // attempts: once what stays as it is, as often as patience has it what may pass
@@ -50,13 +51,14 @@ func TestFaultsAreErrors(t *testing.T) {
 			once, "empty listing: none of its 2 entries is a version"},
 		{"listing: garbage", listing, httpfault.Garbage(100 << 20), once, "larger than the limit of 2097152"},
 		{"release file: 500", description, httpfault.Status(500), always, "500 Internal Server Error"},
-		{"release file: HTML", description, body("text/html", "<html>\n<p>Welcome</p>\n</html>\n"), once, "is no Release file of an apt repository"},
-		{"release file: other fields", description, body("text/plain", "Package: x\n"), once, "none of the fields Architectures, Date and SHA256"},
-		{"release file: nothing", description, body("text/plain", ""), once, "is empty"},
-		{"release file: bad date", description, body("text/plain", "Date: yesterday\n"), once, `"yesterday" is no date`},
-		{"release file: bad sum", description, body("text/plain", "Date: "+releaseDate+"\nSHA256:\n abc Packages\n"), once, `line "abc Packages"`},
-		{"release file: bad size", description, body("text/plain", "Date: "+releaseDate+"\nSHA256:\n abc 1k Packages\n"), once, `line "abc 1k Packages"`},
-		{"release file: garbage", description, httpfault.Garbage(100 << 20), once, "larger than the limit of 262144"},
+		{"release file: HTML", description, body("text/html", "<html>\n<p>Welcome</p>\n</html>\n"), once, "is not a Release file of an apt repository: its content type"},
+		{"release file: garbage", description, httpfault.Garbage(100 << 20), once, "is not a Release file of an apt repository: its content type"},
+		{"keys: 500", keyFile, httpfault.Status(500), always, "500 Internal Server Error"},
+		{"keys: 404", keyFile, httpfault.Status(404), once, "404 Not Found; an upstream, or a mirror of it, must have the key"},
+		{"keys: cut", keyFile, httpfault.CutBody(60), always, "breaks off: unexpected EOF"},
+		{"keys: HTML", keyFile, body("text/html", "<html>Welcome</html>"), once, "is not a file of OpenPGP keys in ASCII armour"},
+		{"keys: nothing", keyFile, body("text/plain", ""), once, "is not a file of OpenPGP keys in ASCII armour"},
+		{"keys: garbage", keyFile, httpfault.Garbage(100 << 20), once, "larger than the limit of 262144"},
 		{"index: 502", index, httpfault.Status(502), always, "502 Bad Gateway"},
 		{"index: 404 of a file that Release lists", index, httpfault.Status(404), once, "404 Not Found, also with .gz, though"},
 		{"index: 403", index, httpfault.Status(403), once, "403 Forbidden"},
@@ -70,10 +72,10 @@ func TestFaultsAreErrors(t *testing.T) {
 		{"index: truncated gzip", index, body("application/gzip", zipped(t, content)[:80]), once, "truncated or damaged gzip: unexpected EOF"},
 		{"index: gzip of a few bytes", index, body("application/gzip", zipped(t, content)[:4]), once, "truncated or damaged gzip: unexpected EOF"},
 		{"index: damaged gzip", index, body("application/gzip", zipped(t, content)+"more"), once, "truncated or damaged gzip"},
-		{"index: gzip of something else", index, body("application/gzip", zipped(t, content+"\n")), once, "bytes, the repository's Release file says"},
-		{"index: HTML", index, body("text/html; charset=utf-8", "<html>Welcome</html>"), once, "is no package index: its content type"},
+		{"index: gzip of something else", index, body("application/gzip", zipped(t, content+"\n")), once, "bytes, the repository's InRelease file says"},
+		{"index: HTML", index, body("text/html; charset=utf-8", "<html>Welcome</html>"), once, "is not a package index: its content type"},
 		{"index: redirect", index, httpfault.Redirect("http://elsewhere.example/Packages"), once, "another host (elsewhere.example, not 127.0.0.1:"},
-		{"index: garbage", index, httpfault.Garbage(100 << 20), once, "is no package index: its content type"},
+		{"index: garbage", index, httpfault.Garbage(100 << 20), once, "is not a package index: its content type"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -88,7 +90,7 @@ func TestFaultsAreErrors(t *testing.T) {
 					t.Errorf("got error %q, want %q in it", err, part)
 				}
 			}
-			if got != nil {
+			if got.Releases != nil || got.PassedOver != nil {
 				t.Errorf("got %v beside the error, want nothing", versions(got))
 			}
 			// When a connection that was used before is closed instead of answered, net/http itself tries others.
@@ -101,7 +103,7 @@ func TestFaultsAreErrors(t *testing.T) {
 
 // What passes is waited for, and leaves no trace in the result.
 func TestFaultsThatPass(t *testing.T) {
-	for _, path := range []string{"/repo/", place("7.0.1", "Release"), place("7.0.1", indexFile("amd64"))} {
+	for _, path := range []string{"/repo/", keyFile, place("7.0.1", "InRelease"), place("7.0.1", indexFile("amd64"))} {
 		for name, effect := range map[string]httpfault.Effect{
 			"500":    httpfault.Status(500),
 			"429":    httpfault.Status(429),
@@ -125,49 +127,37 @@ func TestFaultsThatPass(t *testing.T) {
 	}
 }
 
-// A version without any index is not released; only the listing has to be there.
-func TestAbsentRepositoriesAreNoFaults(t *testing.T) {
-	for _, test := range []struct{ file, want string }{
-		{place("7.0.1", indexFile("arm64")), "7.0.0 7.0.1"}, // one architecture
-		{place("7.0.1", "*"), "7.0.0 7.0.1"},                // the Release file: indexes are there without it
-		{place("7.0.1", "*") + "/*/*", "7.0.0"},             // no index
+// What the repository does not list need not be there; what it lists must.
+func TestAbsentIndexes(t *testing.T) {
+	for _, test := range []struct {
+		listed []string
+		want   string
+	}{
+		{[]string{"amd64", "arm64"}, "7.0.0 7.0.1"},
+		{[]string{"amd64"}, "7.0.0 7.0.1"},
+		{nil, "7.0.0"},
 	} {
 		s := usual()
-		s[place("7.0.1", "Release")] = "Date: " + releaseDate + "\n" // lists no files
-		u, faults := serve(t, dated(s))
-		faults.Inject(httpfault.Fault{Path: test.file, Effect: httpfault.Status(404)})
+		for _, a := range []string{"amd64", "arm64"} {
+			if !slices.Contains(test.listed, a) {
+				delete(s, place("7.0.1", indexFile(a)))
+			}
+		}
+		s.vouch("7.0.1", "Date: "+releaseDate, "Architectures: amd64 arm64")
+		u, _ := serve(t, s)
 		got, err := u.Releases(t.Context())
 		if err != nil || strings.Join(versions(got), " ") != test.want {
-			t.Errorf("without %s: got %v, %v, want %s", test.file, versions(got), err, test.want)
+			t.Errorf("with indexes for %v: got %v, %v, want %s", test.listed, versions(got), err, test.want)
 		}
-	}
-}
-
-// dated adds a date to every answer.
-func dated(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Last-Modified", published.Format(http.TimeFormat))
-		next.ServeHTTP(w, r)
-	})
-}
-
-// Without a Release file to compare with, an index that ends in the middle of a line, or before its first, still shows.
-func TestTruncatedIndexThatNobodyVouchesFor(t *testing.T) {
-	content := packages("amd64", "7.0.1-1")
-	for _, cut := range []string{"", content[:len(content)-20]} {
-		s := stock{place("7.0.1", indexFile("amd64")): cut}
-		s.list("7.0.1")
-		u, _ := serve(t, dated(s))
-		got, err := u.Releases(t.Context())
-		if err == nil || !strings.Contains(err.Error(), u.URL()+place("7.0.1", indexFile("amd64"))) || !strings.Contains(err.Error(), "truncated") {
-			t.Errorf("%d bytes: got %v, error %v, want an error that names the address", len(cut), versions(got), err)
+		if n := len(got.Releases); n == 2 && !slices.Equal(got.Releases[1].Architectures, test.listed) {
+			t.Errorf("got architectures %v, want %v", got.Releases[1].Architectures, test.listed)
 		}
 	}
 }
 
 // No answer is read further than its limit, whatever it says of its own size, and no compression gets around that.
 func TestReadsAreBounded(t *testing.T) {
-	limits := release.Limits{Listing: 64 << 10, Release: 16 << 10, Index: 128 << 10}
+	limits := release.Limits{Listing: 64 << 10, Keys: 8 << 10, Release: 16 << 10, Index: 128 << 10}
 	var sent atomic.Int64
 	endless := func(kind, block string) httpfault.Effect {
 		return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
@@ -186,7 +176,7 @@ func TestReadsAreBounded(t *testing.T) {
 		w.Header().Set("Content-Length", "104857600")
 		w.WriteHeader(http.StatusOK)
 	}
-	listing, description, index := "/repo/", place("7.0.1", "Release"), place("7.0.1", indexFile("amd64"))
+	listing, description, index := "/repo/", place("7.0.1", "InRelease"), place("7.0.1", indexFile("amd64"))
 	for _, test := range []struct {
 		name, path string
 		effect     httpfault.Effect
@@ -194,6 +184,7 @@ func TestReadsAreBounded(t *testing.T) {
 	}{
 		{"listing", listing, endless("text/html", strings.Repeat("<a href=7.0.0/>", 100)), "larger than the limit of 65536 bytes"},
 		{"listing of an announced size", listing, announced, "104857600 bytes are announced, more than the limit of 65536"},
+		{"keys", keyFile, endless("text/plain", strings.Repeat("a line\n", 1000)), "larger than the limit of 8192 bytes"},
 		{"release file", description, endless("text/plain", strings.Repeat("A: b\n", 1000)), "larger than the limit of 16384 bytes"},
 		{"index", index, endless("text/plain", strings.Repeat("Package: x\n\n", 100)), "larger than the limit of 131072 bytes"},
 		{"index of one line", index, endless("text/plain", strings.Repeat("x", 1000)), "larger than the limit of 131072 bytes"},
@@ -243,7 +234,7 @@ func TestParagraphsAreBounded(t *testing.T) {
 }
 
 // elapsed runs Releases where time passes by itself, and returns how much of it did.
-func elapsed(ctx context.Context, t *testing.T, handler http.Handler, retry release.Retry) (time.Duration, []release.Release, error) {
+func elapsed(ctx context.Context, t *testing.T, handler http.Handler, retry release.Retry) (time.Duration, release.Catalog, error) {
 	u := open(t, "http://upstream.example", release.WithTransport(direct{handler}), release.WithRetry(retry))
 	start := time.Now()
 	got, err := u.Releases(ctx)
@@ -260,7 +251,7 @@ func TestWaitsGrow(t *testing.T) {
 		}})
 		retry := release.Retry{Attempts: 6, WaitMin: time.Second, WaitMax: 5 * time.Second}
 		took, got, err := elapsed(t.Context(), t, faults, retry)
-		if err != nil || len(got) != 2 {
+		if err != nil || len(got.Releases) != 2 {
 			t.Fatalf("got %v, %v, want two releases", versions(got), err)
 		}
 		at = append(at, at[0].Add(took))
@@ -304,7 +295,7 @@ func TestRetryAfterIsKept(t *testing.T) {
 				faults := httpfault.New(usual())
 				hits := faults.Inject(httpfault.Fault{Path: "/repo/", Times: 1, Effect: test.effect()})
 				took, got, err := elapsed(t.Context(), t, faults, retry)
-				if test.says == "" && (err != nil || len(got) != 2) {
+				if test.says == "" && (err != nil || len(got.Releases) != 2) {
 					t.Errorf("got %v, %v, want two releases", versions(got), err)
 				}
 				if test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), "http://upstream.example/repo/")) {
@@ -319,7 +310,7 @@ func TestRetryAfterIsKept(t *testing.T) {
 }
 
 func TestTimeOut(t *testing.T) {
-	for _, path := range []string{"/repo/", place("7.0.1", "Release"), place("7.0.1", indexFile("amd64"))} {
+	for _, path := range []string{"/repo/", keyFile, place("7.0.1", "InRelease"), place("7.0.1", indexFile("amd64"))} {
 		synctest.Test(t, func(t *testing.T) {
 			faults := httpfault.New(usual())
 			hits := faults.Inject(httpfault.Fault{Path: path, Effect: httpfault.Hang()})
@@ -391,10 +382,10 @@ func TestNoConnection(t *testing.T) {
 // Redirects that stay where they are meant are followed.
 func TestRedirectOnTheSameHost(t *testing.T) {
 	u, faults := serve(t, usual())
-	faults.Inject(httpfault.Fault{Path: place("7.0.1", "Release"), Effect: httpfault.Redirect(place("7.0.1", "Release") + "?moved")})
-	faults.Inject(httpfault.Fault{Path: place("7.0.1", "Release"), Match: func(r *http.Request) bool { return r.URL.RawQuery == "moved" },
+	faults.Inject(httpfault.Fault{Path: place("7.0.1", "InRelease"), Effect: httpfault.Redirect(place("7.0.1", "InRelease") + "?moved")})
+	faults.Inject(httpfault.Fault{Path: place("7.0.1", "InRelease"), Match: func(r *http.Request) bool { return r.URL.RawQuery == "moved" },
 		Effect: func(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) }})
-	if got, err := u.Releases(t.Context()); err != nil || len(got) != 2 {
+	if got, err := u.Releases(t.Context()); err != nil || len(got.Releases) != 2 {
 		t.Errorf("got %v, %v, want two releases", versions(got), err)
 	}
 }

@@ -58,16 +58,21 @@ func (s stock) add(directory string, architectures []string, versions ...string)
 	s.vouch(directory, "Date: "+releaseDate, "Architectures: "+strings.Join(architectures, " "))
 }
 
-// vouch writes a directory's Release file: the given fields, and the sums of its indexes.
+// vouch writes a directory's InRelease file, signed: the given fields, and the sums of its indexes.
 func (s stock) vouch(directory string, fields ...string) {
+	s[place(directory, "InRelease")] = signed(repositoryKey(), s.description(directory, fields...))
+}
+
+// description is the text of a directory's InRelease file.
+func (s stock) description(directory string, fields ...string) string {
 	release := "Origin: OpenNebula\n" + strings.Join(fields, "\n") + "\nSHA256:\n"
 	root := place(directory, "")
 	for _, name := range slices.Sorted(maps.Keys(s)) {
-		if file, ok := strings.CutPrefix(name, root); ok && file != "Release" {
+		if file, ok := strings.CutPrefix(name, root); ok && file != "InRelease" {
 			release += fmt.Sprintf(" %x %d %s\n", sha256.Sum256([]byte(s[name])), len(s[name]), file)
 		}
 	}
-	s[place(directory, "Release")] = release
+	return release
 }
 
 // list makes the listing page, with these directories among other things.
@@ -76,6 +81,7 @@ func (s stock) list(directories ...string) {
 	for _, d := range append([]string{"Debian", "7.0.0-rc1", "v7.0.3", "7.01.0", "7", "7.0.0.1"}, directories...) {
 		page += fmt.Sprintf("<a href=\"%s/\">%s/</a>  22-Oct-2025 09:30  -\n", d, d)
 	}
+	s[keyFile] = armored(repositoryKey())
 	s["/repo/"] = page + "<a href=\"repo2.key\">repo2.key</a>  01-Jul-2025 08:00  3113\n<a href=\"7.0.9\">7.0.9</a>\n" +
 		"<a href=\"https://opennebula.io/7.0.8/\">home</a> <a href=\"?C=N;O=D\">by name</a></pre></body></html>"
 }
@@ -90,7 +96,7 @@ func (s stock) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	kind := "application/octet-stream"
 	if r.URL.Path == "/repo/" {
 		kind = "text/html; charset=utf-8"
-	} else if path.Base(r.URL.Path) == "Release" {
+	} else if path.Base(r.URL.Path) == "InRelease" {
 		kind = "text/plain"
 	}
 	w.Header().Set("Content-Type", kind)
@@ -121,18 +127,33 @@ func serve(t testing.TB, handler http.Handler, options ...release.Option) (*rele
 	return open(t, server.URL, append([]release.Option{release.WithRetry(patience)}, options...)...), faults
 }
 
+// serveWith is serve for an upstream whose packages another key signs.
+func serveWith(t testing.TB, handler http.Handler, fingerprint string) (*release.Upstream, *httpfault.Switch) {
+	t.Helper()
+	faults := httpfault.New(handler)
+	server := httptest.NewServer(faults)
+	t.Cleanup(server.Close)
+	return openWith(t, server.URL, fingerprint, release.WithRetry(patience)), faults
+}
+
 func open(t testing.TB, address string, options ...release.Option) *release.Upstream {
 	t.Helper()
-	u, err := release.NewUpstream(address, options...)
+	return openWith(t, address, fingerprint(repositoryKey()), options...)
+}
+
+func openWith(t testing.TB, address, fingerprint string, options ...release.Option) *release.Upstream {
+	t.Helper()
+	clock := release.WithClock(func() time.Time { return published.AddDate(0, 0, 1) })
+	u, err := release.NewUpstream(address, fingerprint, append([]release.Option{clock}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return u
 }
 
-func versions(releases []release.Release) []string {
+func versions(found release.Catalog) []string {
 	var names []string
-	for _, r := range releases {
+	for _, r := range found.Releases {
 		names = append(names, r.Version)
 	}
 	return names

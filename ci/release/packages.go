@@ -20,9 +20,9 @@ const (
 	maxFields = 64 << 10
 )
 
-// parsePackages finds the versions of package opennebula in a Packages index that the directory proposes, for one architecture.
-func parsePackages(r io.Reader, d directory, architecture string) (map[string]version.Version, error) {
-	found := map[string]version.Version{}
+// parsePackages finds the packagings of package opennebula in a Packages index whose versions the directory proposes, for one architecture.
+func parsePackages(r io.Reader, d directory, architecture string) (map[string][]version.Version, error) {
+	found := map[string][]version.Version{}
 	paragraphs := bufio.NewScanner(r)
 	paragraphs.Buffer(nil, maxParagraph)
 	paragraphs.Split(splitParagraphs)
@@ -31,7 +31,7 @@ func parsePackages(r io.Reader, d directory, architecture string) (map[string]ve
 		count++
 		name, ok := field(paragraphs.Bytes(), "Package")
 		if !ok {
-			return nil, fmt.Errorf("is no package index: its paragraph %d, beginning with %.40q, has no field Package", count, paragraphs.Bytes())
+			return nil, fmt.Errorf("is not a package index: its paragraph %d, beginning with %.40q, has no field Package", count, paragraphs.Bytes())
 		}
 		// Thousands of packages of no interest need not be taken apart.
 		if string(name) != packageName {
@@ -42,13 +42,13 @@ func parsePackages(r io.Reader, d directory, architecture string) (map[string]ve
 		}
 	}
 	if err := paragraphs.Err(); err != nil {
-		return nil, fmt.Errorf("is no package index: after paragraph %d: %w", count, err)
+		return nil, fmt.Errorf("is not a package index: after paragraph %d: %w", count, err)
 	}
 	return found, nil
 }
 
-// parsePackage adds to found the version that the paragraph of a package stands for, if it is one of those looked for.
-func parsePackage(paragraph []byte, d directory, architecture string, found map[string]version.Version) error {
+// parsePackage adds to found the packaging that a paragraph stands for, if it is one of those looked for.
+func parsePackage(paragraph []byte, d directory, architecture string, found map[string][]version.Version) error {
 	if len(paragraph) > maxFields {
 		return fmt.Errorf("its description has %d bytes, more than the limit of %d", len(paragraph), maxFields)
 	}
@@ -69,10 +69,7 @@ func parsePackage(paragraph []byte, d directory, architecture string, found map[
 	}
 	// What is left of a Debian version without epoch and revision is upstream's; 7.0.1~rc1 is not of its form and no release.
 	if upstream, err := semver.StrictNewVersion(packaged.Version); err == nil && d.proposes(upstream) {
-		key := upstream.String()
-		if before, ok := found[key]; !ok || version.Compare(before, packaged) < 0 {
-			found[key] = packaged
-		}
+		found[upstream.String()] = append(found[upstream.String()], packaged)
 	}
 	return nil
 }

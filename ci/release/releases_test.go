@@ -30,7 +30,7 @@ func TestReleasesOfAnUsualUpstream(t *testing.T) {
 		Version: "7.0.1", Line: "7.0", Directory: "7.0.1", Date: published, PackageVersion: "7.0.1-1",
 		Architectures: []string{"amd64", "arm64"}, Indexes: map[string]string{"amd64": digest(amd1), "arm64": digest(arm1)},
 	}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got.Releases); diff != "" {
 		t.Errorf("releases (-want +got):\n%s", diff)
 	}
 }
@@ -59,9 +59,14 @@ func TestIndexDecides(t *testing.T) {
 		}, "7.0.1 7.0.1 amd64 7.0.1-1"},
 		{"architectures are packaged one after the other", func(s stock) {
 			s.add("7.0.1", both, "7.0.1-1")
-			s[place("7.0.1", indexFile("amd64"))] = packages("amd64", "7.0.1-2")
+			s[place("7.0.1", indexFile("amd64"))] = packages("amd64", "7.0.1-1", "7.0.1-2")
 			s.vouch("7.0.1", "Date: "+releaseDate, "Architectures: amd64 arm64")
 		}, "7.0.1 7.0.1 amd64,arm64 7.0.1-1"},
+		{"architectures have no packaging in common", func(s stock) {
+			s.add("7.0.1", both, "7.0.1-1")
+			s[place("7.0.1", indexFile("amd64"))] = packages("amd64", "7.0.1-2")
+			s.vouch("7.0.1", "Date: "+releaseDate, "Architectures: amd64 arm64")
+		}, ""},
 		{"architectures that no image is made for", func(s stock) { s.add("7.0.1", []string{"amd64", "i386", "source"}, "7.0.1-1") },
 			"7.0.1 7.0.1 amd64 7.0.1-1"},
 		{"a package of another architecture", func(s stock) {
@@ -83,7 +88,7 @@ func TestIndexDecides(t *testing.T) {
 			s.add("7.0.1", []string{"amd64"}, "7.0.1-2")
 		}, "7.0.0 7.0 amd64,arm64 7.0.0-1; 7.0.1 7.0.1 amd64 7.0.1-2"},
 		{"a pre-release in its line's directory", func(s stock) { s.add("7.1", both, "7.1.80-1", "7.1.85-1") }, ""},
-		{"no repository for this Ubuntu", func(s stock) { s["/repo/7.0.1/Ubuntu/22.04/dists/stable/Release"] = "x" }, ""},
+		{"no repository for this Ubuntu", func(s stock) { s["/repo/7.0.1/Ubuntu/22.04/dists/stable/InRelease"] = "x" }, ""},
 		{"versions of two digits are in order", func(s stock) {
 			s.add("7.10.0", both, "7.10.0-1")
 			s.add("7.2.0", both, "7.2.0-1")
@@ -103,14 +108,15 @@ func TestIndexDecides(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := stock{}
 			test.put(s)
-			s.list("6.10.0", "7.0", "7.1", "7.10.0", "7.2.0", "7.0.1", "7.1.80", "10.0.0")
+			s.add("99.0.0", both, "99.0.0-1") // an upstream that has nothing at all is another matter
+			s.list("6.10.0", "7.0", "7.1", "7.10.0", "7.2.0", "7.0.1", "7.1.80", "10.0.0", "99.0.0")
 			u, _ := serve(t, s)
-			releases, err := u.Releases(t.Context())
+			all, err := u.Releases(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, r := range releases {
+			for _, r := range all.Releases[:len(all.Releases)-1] {
 				got = append(got, fmt.Sprintf("%s %s %s %s", r.Version, r.Directory, strings.Join(r.Architectures, ","), r.PackageVersion))
 			}
 			if diff := cmp.Diff(test.want, strings.Join(got, "; ")); diff != "" {
@@ -125,48 +131,32 @@ func TestIndexDigestIsOfTheUncompressedIndex(t *testing.T) {
 	content := packages("amd64", "7.0.1-1")
 	name := place("7.0.1", indexFile("amd64"))
 	for _, file := range []string{name, name + ".gz"} {
-		s := stock{file: zipped(t, content), place("7.0.1", "Release"): "Date: " + releaseDate + "\nArchitectures: amd64\n"}
+		s := stock{name: content}
 		s.list("7.0.1")
+		s.vouch("7.0.1", "Date: "+releaseDate, "Architectures: amd64")
+		delete(s, name)
+		s[file] = zipped(t, content)
 		u, _ := serve(t, s)
 		got, err := u.Releases(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(got) != 1 || got[0].Indexes["amd64"] != digest(content) {
+		if len(got.Releases) != 1 || got.Releases[0].Indexes["amd64"] != digest(content) {
 			t.Errorf("%s: got %+v, want one release with index %s", file, got, digest(content))
 		}
 	}
 }
 
 func TestDateOfARelease(t *testing.T) {
-	modified := time.Date(2025, 12, 4, 8, 0, 1, 0, time.UTC)
-	dated := func(header string) http.Handler {
-		s := usual()
-		delete(s, place("7.0.0", "Release"))
-		s.list("7.0.0")
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if header != "" {
-				w.Header().Set("Last-Modified", header)
-			}
-			s.ServeHTTP(w, r)
-		})
-	}
 	for _, field := range []string{"Wed, 22 Oct 2025 09:30:00 UTC", "Wed, 22 Oct 2025 11:30:00 +0200", "Wed, 22 Oct 2025 09:30:00 GMT"} {
 		s := usual()
 		s.vouch("7.0.0", "Date: "+field, "Architectures: amd64")
 		s.list("7.0.0")
 		u, _ := serve(t, s)
-		if got, err := u.Releases(t.Context()); err != nil || len(got) != 1 || !got[0].Date.Equal(published) || got[0].Date.Location() != time.UTC {
+		got, err := u.Releases(t.Context())
+		if err != nil || len(got.Releases) != 1 || !got.Releases[0].Date.Equal(published) || got.Releases[0].Date.Location() != time.UTC {
 			t.Errorf("Date: %s: got %+v, %v, want one release of %s", field, got, err, published)
 		}
-	}
-	u, _ := serve(t, dated(modified.Format(http.TimeFormat)))
-	if got, err := u.Releases(t.Context()); err != nil || len(got) != 1 || !got[0].Date.Equal(modified) {
-		t.Errorf("without a Release file: got %+v, %v, want one release of %s", got, err, modified)
-	}
-	u, _ = serve(t, dated(""))
-	if got, err := u.Releases(t.Context()); err == nil || !strings.Contains(err.Error(), place("7.0.0", "")) {
-		t.Errorf("without any date: got %+v, error %v, want an error that names the repository", got, err)
 	}
 }
 
@@ -239,7 +229,7 @@ func TestUpstreamAddress(t *testing.T) {
 		{address: "https://downloads.opennebula.io/?a=b", problem: "no query"},
 		{address: "https://downloads.opennebula.io/#top", problem: "no fragment"},
 	} {
-		u, err := release.NewUpstream(test.address)
+		u, err := release.NewUpstream(test.address, fingerprint(repositoryKey()))
 		switch {
 		case test.problem == "" && err != nil:
 			t.Errorf("%s: %v", test.address, err)
@@ -247,6 +237,19 @@ func TestUpstreamAddress(t *testing.T) {
 			t.Errorf("%s: got URL %s, want %s", test.address, u.URL(), test.url)
 		case test.problem != "" && (err == nil || !strings.Contains(err.Error(), test.problem) || strings.Contains(err.Error(), "hunter2")):
 			t.Errorf("%s: got error %v, want one with %q and no password", test.address, err, test.problem)
+		}
+	}
+}
+
+func TestUpstreamFingerprint(t *testing.T) {
+	const capitals = "0123456789ABCDEF0123456789ABCDEF01234567"
+	u, err := release.NewUpstream("https://upstream.example", strings.ToLower(capitals))
+	if err != nil || u.Fingerprint() != capitals {
+		t.Errorf("got %+v, %v, want fingerprint %s", u, err, capitals)
+	}
+	for _, bad := range []string{"", "906DC27C", "05A05927906DC27C", "0B2D 385C 7C93 04B1 1A03  67B9 05A0 5927 906D C27C", strings.Repeat("x", 40)} {
+		if _, err := release.NewUpstream("https://upstream.example", bad); err == nil || !strings.Contains(err.Error(), "40 hexadecimal digits") {
+			t.Errorf("fingerprint %q: got error %v, want one that says what a fingerprint is", bad, err)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package release
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,8 +20,9 @@ type Selection struct {
 	Version string
 }
 
-// Pick returns the newest of all releases that the selection admits. That there is none is an error that says what there is.
-func (s Selection) Pick(all []Release) (Release, error) {
+// Pick returns the newest of all releases that the selection admits. That there is none is an error that says what there is, and what was
+// passed over.
+func (s Selection) Pick(all Catalog) (Release, error) {
 	newest, err := s.Newest(all)
 	if err != nil {
 		return Release{}, err
@@ -31,8 +31,8 @@ func (s Selection) Pick(all []Release) (Release, error) {
 }
 
 // Newest returns, of each line, the newest release that the selection admits, the lowest line first. That there is none is an error that
-// says what there is.
-func (s Selection) Newest(all []Release) ([]Release, error) {
+// says what there is, and what was passed over.
+func (s Selection) Newest(all Catalog) ([]Release, error) {
 	admits, err := s.parse()
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func (s Selection) Newest(all []Release) ([]Release, error) {
 		version *semver.Version
 	}
 	newest := map[string]versioned{}
-	for _, r := range all {
+	for _, r := range all.Releases {
 		v, err := r.semver()
 		if err != nil {
 			return nil, err
@@ -60,15 +60,6 @@ func (s Selection) Newest(all []Release) ([]Release, error) {
 		releases[i] = r.Release
 	}
 	return releases, nil
-}
-
-// Pick reads all releases and returns the newest that the selection admits.
-func (u *Upstream) Pick(ctx context.Context, s Selection) (Release, error) {
-	all, err := u.Releases(ctx)
-	if err != nil {
-		return Release{}, err
-	}
-	return s.Pick(all)
 }
 
 func (s Selection) parse() (admits func(*semver.Version) bool, err error) {
@@ -97,9 +88,13 @@ func (s Selection) parse() (admits func(*semver.Version) bool, err error) {
 }
 
 // nothing is the error of a selection that admits none of all.
-func (s Selection) nothing(all []Release) error {
-	if len(all) == 0 {
-		return errors.New("select a release: upstream has no release that can be installed on Ubuntu 24.04; check its address")
+func (s Selection) nothing(all Catalog) error {
+	passedOver := ""
+	if len(all.PassedOver) > 0 {
+		passedOver = "; passed over: " + describe(all.PassedOver)
+	}
+	if len(all.Releases) == 0 {
+		return errors.New("select a release: upstream has no release that can be installed on Ubuntu 24.04; check its address" + passedOver)
 	}
 	var asked []string
 	for _, part := range []struct{ name, value string }{{"version", s.Version}, {"line", s.Line}, {"constraint", s.Constraint}} {
@@ -107,8 +102,8 @@ func (s Selection) nothing(all []Release) error {
 			asked = append(asked, part.name+" "+part.value)
 		}
 	}
-	names := make([]string, len(all))
-	for i, r := range all {
+	names := make([]string, len(all.Releases))
+	for i, r := range all.Releases {
 		names[i] = r.Version
 	}
 	// The end of the list has the newest, which is what a wrong selection mostly is about.
@@ -118,5 +113,6 @@ func (s Selection) nothing(all []Release) error {
 		prefix = fmt.Sprintf("%d older ones, ", len(names)-shown)
 		names = names[len(names)-shown:]
 	}
-	return fmt.Errorf("select a release: none is of %s; upstream has %s%s", strings.Join(asked, ", "), prefix, strings.Join(names, ", "))
+	return fmt.Errorf("select a release: none is of %s; upstream has %s%s%s", strings.Join(asked, ", "), prefix, strings.Join(names, ", "),
+		passedOver)
 }

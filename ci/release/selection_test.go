@@ -18,7 +18,10 @@ func releases(versions ...string) []release.Release {
 }
 
 func TestPick(t *testing.T) {
-	all := releases("6.10.0", "7.0.0", "7.0.1", "7.0.10", "7.0.9", "7.2.0", "7.4.0", "8.0.0")
+	all := release.Catalog{
+		Releases:   releases("6.10.0", "7.0.0", "7.0.1", "7.0.10", "7.0.9", "7.2.0", "7.4.0", "8.0.0"),
+		PassedOver: []release.PassedOver{{Directory: "7.6.0", Reason: "nobody has signed it"}},
+	}
 	for _, test := range []struct {
 		name string
 		by   release.Selection
@@ -37,7 +40,7 @@ func TestPick(t *testing.T) {
 		{name: "a version within line and range", by: release.Selection{Version: "7.0.1", Line: "7.0", Constraint: ">=7.0.0"}, want: "7.0.1"},
 		{name: "a range above all", by: release.Selection{Constraint: ">=9"},
 			says: []string{"none is of constraint >=9", "upstream has 6.10.0, 7.0.0, 7.0.1,", "8.0.0"}},
-		{name: "a line that is not there", by: release.Selection{Line: "7.6"}, says: []string{"none is of line 7.6", "7.4.0"}},
+		{name: "a line that is not there", by: release.Selection{Line: "7.6"}, says: []string{"none is of line 7.6", "7.4.0", "passed over: 7.6.0: nobody has signed it"}},
 		{name: "a version that is not there", by: release.Selection{Version: "7.0.2"}, says: []string{"none is of version 7.0.2", "7.0.10"}},
 		{name: "a version outside the range", by: release.Selection{Version: "6.10.0", Constraint: ">=7.0.0"},
 			says: []string{"none is of version 6.10.0, constraint >=7.0.0"}},
@@ -68,15 +71,15 @@ func TestPick(t *testing.T) {
 }
 
 func TestPickFromNothing(t *testing.T) {
-	if got, err := (release.Selection{Constraint: ">=7.0.0"}).Pick(nil); err == nil || !strings.Contains(err.Error(), "no release that can be installed") {
+	if got, err := (release.Selection{Constraint: ">=7.0.0"}).Pick(release.Catalog{}); err == nil || !strings.Contains(err.Error(), "no release that can be installed") {
 		t.Errorf("got %+v, error %v, want an error that says that upstream has none", got, err)
 	}
 }
 
 func TestPickFromMany(t *testing.T) {
-	var all []release.Release
+	var all release.Catalog
 	for i := range 40 {
-		all = append(all, releases(fmt.Sprintf("7.%d.0", i))...)
+		all.Releases = append(all.Releases, releases(fmt.Sprintf("7.%d.0", i))...)
 	}
 	_, err := release.Selection{Line: "8.0"}.Pick(all)
 	if want := "upstream has 28 older ones, 7.28.0, 7.29.0"; err == nil || !strings.Contains(err.Error(), want) {
@@ -85,7 +88,7 @@ func TestPickFromMany(t *testing.T) {
 }
 
 func TestPickFromInvalid(t *testing.T) {
-	if got, err := (release.Selection{}).Pick(releases("7.0")); err == nil || !strings.Contains(err.Error(), `"7.0"`) {
+	if got, err := (release.Selection{}).Pick(release.Catalog{Releases: releases("7.0")}); err == nil || !strings.Contains(err.Error(), `"7.0"`) {
 		t.Errorf("got %+v, error %v, want one that names the version", got, err)
 	}
 }

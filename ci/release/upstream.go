@@ -11,10 +11,12 @@ import (
 
 // Upstream is a server of OpenNebula's packages, laid out as downloads.opennebula.io is. It can be used from several goroutines.
 type Upstream struct {
-	base   string
-	client *http.Client
-	retry  Retry
-	limits Limits
+	base        string
+	fingerprint string // of the key that signs the packages
+	client      *http.Client
+	retry       Retry
+	limits      Limits
+	now         func() time.Time
 }
 
 // Retry says how much patience to have with a server. A zero field stands for its default.
@@ -37,7 +39,9 @@ type Retry struct {
 type Limits struct {
 	// Listing is the limit for the page that lists the versions; 2 MiB by default.
 	Listing int64
-	// Release is the limit for a repository's Release file; 256 KiB by default.
+	// Keys is the limit for the file of keys; 256 KiB by default.
+	Keys int64
+	// Release is the limit for a repository's InRelease file; 256 KiB by default.
 	Release int64
 	// Index is the limit for a Packages index, both as it is sent and uncompressed; 64 MiB by default.
 	Index int64
@@ -55,9 +59,13 @@ func WithRetry(r Retry) Option { return func(u *Upstream) { u.retry = r } }
 // WithLimits sets how much an Upstream reads.
 func WithLimits(l Limits) Option { return func(u *Upstream) { u.limits = l } }
 
-// NewUpstream returns the Upstream at base, an absolute http or https address such as https://downloads.opennebula.io. Nothing is
-// read yet. The address must not have credentials in it: it ends up in logs and in the image.
-func NewUpstream(base string, options ...Option) (*Upstream, error) {
+// WithClock sets the clock that keys, signatures and repositories expire by; time.Now by default.
+func WithClock(now func() time.Time) Option { return func(u *Upstream) { u.now = now } }
+
+// NewUpstream returns the Upstream at base, an absolute http or https address such as https://downloads.opennebula.io. What the key with
+// the fingerprint, 40 hexadecimal digits, has not signed is not taken from it. Nothing is read yet. The address must not have credentials
+// in it: it ends up in logs and in the image.
+func NewUpstream(base, fingerprint string, options ...Option) (*Upstream, error) {
 	parsed, err := url.Parse(base)
 	if err != nil {
 		// url.Error repeats the address, with the password if there is one.
@@ -72,6 +80,9 @@ func NewUpstream(base string, options ...Option) (*Upstream, error) {
 	case parsed.RawQuery != "" || parsed.Fragment != "":
 		return nil, fmt.Errorf("upstream %q: the address must have no query and no fragment", shown)
 	}
+	if err := CheckFingerprint(fingerprint); err != nil {
+		return nil, err
+	}
 	transport := http.DefaultTransport
 	if t, ok := transport.(*http.Transport); ok {
 		t = t.Clone()
@@ -79,8 +90,10 @@ func NewUpstream(base string, options ...Option) (*Upstream, error) {
 		transport = t
 	}
 	u := &Upstream{
-		base:   strings.TrimRight(base, "/"),
-		client: &http.Client{Transport: transport, CheckRedirect: sameHost},
+		base:        strings.TrimRight(base, "/"),
+		fingerprint: strings.ToUpper(fingerprint),
+		client:      &http.Client{Transport: transport, CheckRedirect: sameHost},
+		now:         time.Now,
 	}
 	for _, option := range options {
 		option(u)
@@ -91,6 +104,7 @@ func NewUpstream(base string, options ...Option) (*Upstream, error) {
 	setDefault(&u.retry.WaitMax, 30*time.Second)
 	setDefault(&u.retry.RetryAfterMax, 5*time.Minute)
 	setDefault(&u.limits.Listing, 2<<20)
+	setDefault(&u.limits.Keys, 256<<10)
 	setDefault(&u.limits.Release, 256<<10)
 	setDefault(&u.limits.Index, 64<<20)
 	u.client.Timeout = u.retry.Timeout
@@ -105,3 +119,6 @@ func setDefault[T int | int64 | time.Duration](field *T, value T) {
 
 // URL is the upstream's address, without a slash at its end.
 func (u *Upstream) URL() string { return u.base }
+
+// Fingerprint is that of the key that has to sign the packages, in capitals.
+func (u *Upstream) Fingerprint() string { return u.fingerprint }

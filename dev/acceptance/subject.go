@@ -30,7 +30,7 @@ const (
 type Subject struct {
 	// Upstream is the address that the packages come from.
 	Upstream string
-	// Fingerprint is that of the key that signs them; "" is OpenNebula's.
+	// Fingerprint is that of the key that signs them.
 	Fingerprint string
 	// BaseImage is the image to build on, by digest.
 	BaseImage string
@@ -51,23 +51,28 @@ func FromEnvironment(ctx context.Context, getenv func(string) string, root strin
 		}
 		return otherwise, nil
 	}
-	var err error
-	if s.BaseImage, err = base(ctx, getenv(baseVariable), root); err != nil {
+	dockerfile, err := os.ReadFile(filepath.Join(root, "image", "Dockerfile"))
+	if err != nil {
+		return Subject{}, fmt.Errorf("find what the acceptance tests need: %w", err)
+	}
+	if s.Fingerprint == "" {
+		if s.Fingerprint, err = pipeline.DefaultFingerprint(dockerfile); err != nil {
+			return Subject{}, err
+		}
+	}
+	if s.BaseImage, err = base(ctx, getenv(baseVariable), dockerfile); err != nil {
 		return Subject{}, fmt.Errorf("find the base image of the acceptance tests: %w", err)
 	}
-	if s.Versions, err = versions(ctx, s.Upstream, strings.Fields(getenv(versionsVariable))); err != nil {
+	if s.Versions, err = versions(ctx, s.Upstream, s.Fingerprint, strings.Fields(getenv(versionsVariable))); err != nil {
 		return Subject{}, fmt.Errorf("find the versions of the acceptance tests: %w", err)
 	}
 	return s, nil
 }
 
 // base pins an image by its digest.
-func base(ctx context.Context, ref, root string) (string, error) {
+func base(ctx context.Context, ref string, dockerfile []byte) (string, error) {
 	if ref == "" {
-		dockerfile, err := os.ReadFile(filepath.Join(root, "image", "Dockerfile"))
-		if err != nil {
-			return "", err
-		}
+		var err error
 		if ref, err = pipeline.DefaultBaseImage(dockerfile); err != nil {
 			return "", err
 		}
@@ -80,8 +85,8 @@ func base(ctx context.Context, ref, root string) (string, error) {
 }
 
 // versions sorts the versions that are asked for. None are the highest of each line.
-func versions(ctx context.Context, upstream string, asked []string) ([]string, error) {
-	from, err := release.NewUpstream(upstream)
+func versions(ctx context.Context, upstream, fingerprint string, asked []string) ([]string, error) {
+	from, err := release.NewUpstream(upstream, fingerprint)
 	if err != nil {
 		return nil, err
 	}
@@ -89,12 +94,12 @@ func versions(ctx context.Context, upstream string, asked []string) ([]string, e
 	if err != nil {
 		return nil, err
 	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("%s has no release: look at the address", upstream)
+	if len(all.Releases) == 0 {
+		return nil, fmt.Errorf("%s has no release: look at the address; passed over: %v", upstream, all.PassedOver)
 	}
 	highest := make(map[string]string)
 	var has []string
-	for _, r := range all {
+	for _, r := range all.Releases {
 		has = append(has, r.Version)
 		highest[r.Line] = r.Version
 	}
@@ -105,7 +110,7 @@ func versions(ctx context.Context, upstream string, asked []string) ([]string, e
 	}
 	for _, version := range asked {
 		if !slices.Contains(has, version) {
-			return nil, fmt.Errorf("%s has no release %q: it has %s", upstream, version, strings.Join(has, ", "))
+			return nil, fmt.Errorf("%s has no release %q: it has %s; passed over: %v", upstream, version, strings.Join(has, ", "), all.PassedOver)
 		}
 	}
 	return sorted(asked)

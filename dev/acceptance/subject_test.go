@@ -20,8 +20,8 @@ const (
 	base = "registry.example.org/ubuntu@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 )
 
-// upstream serves the packages of some versions.
-func upstream(t *testing.T) string {
+// upstream serves the packages of some versions, signed by the key with the fingerprint.
+func upstream(t *testing.T) (url, fingerprint string) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "program")
 	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
@@ -39,11 +39,11 @@ func upstream(t *testing.T) string {
 	}
 	server := httptest.NewServer(repository.Handler())
 	t.Cleanup(server.Close)
-	return server.URL
+	return server.URL, repository.Fingerprint()
 }
 
 func TestFromEnvironment(t *testing.T) {
-	at := upstream(t)
+	at, key := upstream(t)
 	sandbox := acceptance.Subject{Upstream: "http://sandbox", Versions: []string{"7.0.1"}}
 	for name, c := range map[string]struct {
 		env     map[string]string
@@ -53,18 +53,23 @@ func TestFromEnvironment(t *testing.T) {
 		"nothing": {nil, sandbox, ""},
 		"all": {
 			map[string]string{
-				"ACCEPTANCE_UPSTREAM": at + "/", "ACCEPTANCE_UPSTREAM_FINGERPRINT": "AB", "ACCEPTANCE_BASE_IMAGE": base,
+				"ACCEPTANCE_UPSTREAM": at + "/", "ACCEPTANCE_UPSTREAM_FINGERPRINT": key, "ACCEPTANCE_BASE_IMAGE": base,
 				"ACCEPTANCE_VERSIONS": "7.4.0 7.0.2  7.0.1 7.0.2",
 			},
-			acceptance.Subject{Upstream: at, Fingerprint: "AB", BaseImage: base, Versions: []string{"7.0.1", "7.0.2", "7.4.0"}}, "",
+			acceptance.Subject{Upstream: at, Fingerprint: key, BaseImage: base, Versions: []string{"7.0.1", "7.0.2", "7.4.0"}}, "",
 		},
 		"the highest of each line": {
-			map[string]string{"ACCEPTANCE_UPSTREAM": at, "ACCEPTANCE_BASE_IMAGE": base},
-			acceptance.Subject{Upstream: at, BaseImage: base, Versions: []string{"7.0.2", "7.2.0", "7.4.0"}}, "",
+			map[string]string{"ACCEPTANCE_UPSTREAM": at, "ACCEPTANCE_UPSTREAM_FINGERPRINT": key, "ACCEPTANCE_BASE_IMAGE": base},
+			acceptance.Subject{Upstream: at, Fingerprint: key, BaseImage: base, Versions: []string{"7.0.2", "7.2.0", "7.4.0"}}, "",
 		},
 		"a version that is not there": {
-			map[string]string{"ACCEPTANCE_UPSTREAM": at, "ACCEPTANCE_BASE_IMAGE": base, "ACCEPTANCE_VERSIONS": "7.0.9"},
+			map[string]string{
+				"ACCEPTANCE_UPSTREAM": at, "ACCEPTANCE_UPSTREAM_FINGERPRINT": key, "ACCEPTANCE_BASE_IMAGE": base, "ACCEPTANCE_VERSIONS": "7.0.9",
+			},
 			acceptance.Subject{}, `has no release "7.0.9": it has 7.0.1, 7.0.2, 7.2.0, 7.4.0`,
+		},
+		"packages that OpenNebula has not signed": {
+			map[string]string{"ACCEPTANCE_UPSTREAM": at, "ACCEPTANCE_BASE_IMAGE": base}, acceptance.Subject{}, "the file has " + key,
 		},
 		"versions without an upstream": {
 			map[string]string{"ACCEPTANCE_VERSIONS": "7.0.1"}, acceptance.Subject{}, "ACCEPTANCE_VERSIONS is set and ACCEPTANCE_UPSTREAM is not",
@@ -84,7 +89,8 @@ func TestFromEnvironment(t *testing.T) {
 
 // Without a base image it is the one that the Dockerfile pins.
 func TestDefaultBase(t *testing.T) {
-	env := map[string]string{"ACCEPTANCE_UPSTREAM": upstream(t)}
+	at, key := upstream(t)
+	env := map[string]string{"ACCEPTANCE_UPSTREAM": at, "ACCEPTANCE_UPSTREAM_FINGERPRINT": key}
 	got, err := acceptance.FromEnvironment(t.Context(), func(name string) string { return env[name] }, root, acceptance.Subject{})
 	if err != nil {
 		t.Fatal(err)

@@ -56,12 +56,12 @@ func (o *chartReleaseOptions) add(c *cobra.Command) {
 }
 
 // archive packages the chart for the selected release. The release's date dates the archive, so that it comes out the same each time.
-func (o *chartReleaseOptions) archive(c *cobra.Command) (helmrepo.Archive, error) {
-	upstream, err := o.upstream.open()
+func (o *chartReleaseOptions) archive(c *cobra.Command, env Environment) (helmrepo.Archive, error) {
+	all, err := o.upstream.catalog(c, env, o.source)
 	if err != nil {
 		return helmrepo.Archive{}, err
 	}
-	picked, err := upstream.Pick(c.Context(), o.selection.Selection)
+	picked, err := o.selection.Pick(all)
 	if err != nil {
 		return helmrepo.Archive{}, err
 	}
@@ -77,7 +77,7 @@ func chartPackageCommand(env Environment) *cobra.Command {
 		Example: "  pipeline chart package --version 7.0.1 --output out",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			archive, err := options.archive(c)
+			archive, err := options.archive(c, env)
 			if err != nil {
 				return err
 			}
@@ -113,7 +113,7 @@ func chartPublishCommand(env Environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			archive, err := options.archive(c)
+			archive, err := options.archive(c, env)
 			if err != nil {
 				return err
 			}

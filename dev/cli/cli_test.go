@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,8 +48,8 @@ func run(t *testing.T, variables map[string]string, args ...string) (stdout, std
 	return read("stdout"), read("stderr"), err
 }
 
-// upstream serves the sandbox's releases, with packages that have no program in them.
-func upstream(t *testing.T) string {
+// upstream serves the sandbox's releases, with packages that have no program in them, and returns the flags that name it.
+func upstream(t *testing.T) []string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "program")
 	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
@@ -63,7 +64,7 @@ func upstream(t *testing.T) string {
 	}
 	server := httptest.NewServer(packages.Handler())
 	t.Cleanup(server.Close)
-	return server.URL
+	return []string{"--upstream", server.URL, "--upstream-fingerprint", packages.Fingerprint()}
 }
 
 func TestDetection(t *testing.T) {
@@ -77,12 +78,12 @@ func TestDetection(t *testing.T) {
 		{[]string{"detect-version", "--constraint", "<7.0.2"}, "7.0.1\n"},
 		{[]string{"detect-version", "--version", "7.0.0"}, "7.0.0\n"},
 	} {
-		stdout, _, err := run(t, nil, append(test.args, "--upstream", from)...)
+		stdout, _, err := run(t, nil, append(test.args, from...)...)
 		if err != nil || stdout != test.want {
 			t.Errorf("%v printed %q, %v, want %q", test.args, stdout, err, test.want)
 		}
 	}
-	stdout, _, err := run(t, nil, "releases", "--format", "json", "--upstream", from)
+	stdout, _, err := run(t, nil, append([]string{"releases", "--format", "json"}, from...)...)
 	var releases []release.Release
 	if err == nil {
 		err = json.Unmarshal([]byte(stdout), &releases)
@@ -90,8 +91,16 @@ func TestDetection(t *testing.T) {
 	if err != nil || len(releases) != 4 || releases[3].Line != "7.2" || releases[3].Indexes["amd64"] == "" || releases[3].Date.IsZero() {
 		t.Errorf("releases: %v, %+v", err, releases)
 	}
-	if stdout, _, err = run(t, nil, "releases", "--upstream", from); err != nil || !strings.Contains(stdout, "7.0.1    7.0   2025-10-22  7.0.1-1  amd64,arm64") {
+	stdout, stderr, err := run(t, nil, append([]string{"releases"}, from...)...)
+	if err != nil || !strings.Contains(stdout, "7.0.1    7.0   2025-10-22  7.0.1-1  amd64,arm64") {
 		t.Errorf("%v\n%s", err, stdout)
+	}
+	for _, want := range []string{
+		"passed over 7.4.0: its package indexes have no package opennebula 7.4.0\n", "passed over 7.4.1: no signed repository for Ubuntu 24.04 (InRelease)\n",
+	} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("want %q in\n%s", want, stderr)
+		}
 	}
 }
 
@@ -101,7 +110,7 @@ func TestChartVerbs(t *testing.T) {
 		t.Error(err)
 	}
 	out := t.TempDir()
-	stdout, _, err := run(t, nil, "chart", "package", "--source", "../..", "--upstream", from, "--version", "7.0.1", "--output", out)
+	stdout, _, err := run(t, nil, append([]string{"chart", "package", "--source", "../..", "--version", "7.0.1", "--output", out}, from...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +122,7 @@ func TestChartVerbs(t *testing.T) {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	for _, end := range []string{".tgz\n", ".tgz (was there already)\n"} {
-		stdout, _, err := run(t, nil, "chart", "publish", "--source", "../..", "--upstream", from, "--chart-repository", repository, "--pages", pages)
+		stdout, _, err := run(t, nil, append([]string{"chart", "publish", "--source", "../..", "--chart-repository", repository, "--pages", pages}, from...)...)
 		if lines := strings.SplitAfter(stdout, "\n"); err != nil || len(lines) != 3 || !strings.HasPrefix(lines[0], repository) ||
 			!strings.HasPrefix(lines[1], pages+"#gh-pages/opennebula-") || !strings.HasSuffix(lines[0], end) || !strings.HasSuffix(lines[1], end) {
 			t.Errorf("published %q, %v, want %q at the end of two lines", stdout, err, end)
@@ -136,8 +145,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"detect-version", "--upstream", nothing.URL}, nothing.URL},
-		{[]string{"detect-version", "--upstream", "downloads.opennebula.io"}, "downloads.opennebula.io"},
+		{append([]string{"detect-version"}, image...), nothing.URL},
+		{[]string{"detect-version", "--source", "../..", "--upstream", "downloads.opennebula.io"}, "downloads.opennebula.io"},
+		{[]string{"detect-version", "--source", t.TempDir(), "--upstream", nothing.URL}, "--upstream-fingerprint"},
 		{[]string{"releases", "--format", "xml"}, "table, json"},
 		{append([]string{"release", "--output", t.TempDir()}, image...), "--registry"},
 		{append([]string{"push", "--registry", "ghcr.io/acme/opennebula:tag"}, image...), "ghcr.io/acme/opennebula:tag"},
@@ -207,7 +217,7 @@ func TestPagesToken(t *testing.T) {
 	}
 	from := upstream(t)
 	for want, args := range map[string][]string{"from-environment": nil, "from-file": {"--pages-token-file", file}} {
-		args = append([]string{"chart", "publish", "--source", "../..", "--upstream", from, "--pages", server.URL + "/charts"}, args...)
+		args = slices.Concat([]string{"chart", "publish", "--source", "../..", "--pages", server.URL + "/charts"}, from, args)
 		_, _, err := run(t, map[string]string{tokenVariable: "from-environment"}, args...)
 		if err == nil || !strings.Contains(err.Error(), "contents: write") {
 			t.Errorf("%v: error %v", args, err)

@@ -25,6 +25,7 @@ func formatFlag(c *cobra.Command, format *string, known ...string) {
 }
 
 func releasesCommand(env Environment) *cobra.Command {
+	var source sourceOptions
 	var upstream upstreamOptions
 	var format string
 	c := &cobra.Command{
@@ -33,20 +34,17 @@ func releasesCommand(env Environment) *cobra.Command {
 		Example: "  pipeline releases --format json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			from, err := upstream.open()
-			if err != nil {
-				return err
-			}
-			releases, err := from.Releases(c.Context())
+			all, err := upstream.catalog(c, env, source)
 			if err != nil {
 				return err
 			}
 			if format == "json" {
-				return writeJSON(env.Stdout, releases)
+				return writeJSON(env.Stdout, all.Releases)
 			}
-			return release.WriteTable(env.Stdout, releases)
+			return release.WriteTable(env.Stdout, all.Releases)
 		},
 	}
+	source.add(c)
 	upstream.add(c)
 	formatFlag(c, &format, "table", "json")
 	return c
@@ -59,6 +57,7 @@ func writeJSON(out io.Writer, value any) error {
 }
 
 func detectVersionCommand(env Environment) *cobra.Command {
+	var source sourceOptions
 	var upstream upstreamOptions
 	var selection selectionOptions
 	c := &cobra.Command{
@@ -67,11 +66,11 @@ func detectVersionCommand(env Environment) *cobra.Command {
 		Example: "  pipeline detect-version --line 7.0",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			from, err := upstream.open()
+			all, err := upstream.catalog(c, env, source)
 			if err != nil {
 				return err
 			}
-			picked, err := from.Pick(c.Context(), selection.Selection)
+			picked, err := selection.Pick(all)
 			if err != nil {
 				return err
 			}
@@ -79,6 +78,7 @@ func detectVersionCommand(env Environment) *cobra.Command {
 			return err
 		},
 	}
+	source.add(c)
 	upstream.add(c)
 	selection.add(c)
 	return c

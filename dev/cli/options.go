@@ -19,14 +19,43 @@ import (
 	"opennebula-kube/ci/trivy"
 )
 
-// upstreamOptions say where releases come from.
-type upstreamOptions struct{ URL string }
+// upstreamOptions say where releases come from, and who signs them.
+type upstreamOptions struct{ URL, Fingerprint string }
 
 func (o *upstreamOptions) add(c *cobra.Command) {
 	c.Flags().StringVar(&o.URL, "upstream", "https://downloads.opennebula.io", "where OpenNebula's packages come from")
+	c.Flags().StringVar(&o.Fingerprint, "upstream-fingerprint", "",
+		"fingerprint of the key that signs the packages, for a mirror with a key of its own (default: OpenNebula's, which image/Dockerfile pins)")
 }
 
-func (o *upstreamOptions) open() (*release.Upstream, error) { return release.NewUpstream(o.URL) }
+// open makes the upstream. Without a fingerprint, the packages have to be signed by the key that the sources' Dockerfile pins.
+func (o *upstreamOptions) open(env Environment, source sourceOptions) (*release.Upstream, error) {
+	fingerprint := o.Fingerprint
+	if fingerprint == "" {
+		dockerfile, err := os.ReadFile(filepath.Join(source.image(), "Dockerfile"))
+		if err != nil {
+			return nil, fmt.Errorf("find out which key signs the packages: %w; run this from the root of the project, or give --source or "+
+				"--upstream-fingerprint", err)
+		}
+		if fingerprint, err = pipeline.DefaultFingerprint(dockerfile); err != nil {
+			return nil, err
+		}
+	}
+	return release.NewUpstream(o.URL, fingerprint, release.WithClock(env.Now))
+}
+
+// catalog reads what the upstream has, and says what it lists besides.
+func (o *upstreamOptions) catalog(c *cobra.Command, env Environment, source sourceOptions) (release.Catalog, error) {
+	upstream, err := o.open(env, source)
+	if err != nil {
+		return release.Catalog{}, err
+	}
+	all, err := upstream.Releases(c.Context())
+	for _, p := range all.PassedOver {
+		fmt.Fprintln(env.Stderr, "passed over", p)
+	}
+	return all, err
+}
 
 // selectionOptions say which release is meant.
 type selectionOptions struct{ release.Selection }
@@ -60,14 +89,11 @@ func (o *sourceOptions) chart() string { return filepath.Join(o.Dir, "chart", "o
 
 // buildOptions say what is built.
 type buildOptions struct {
-	UpstreamFingerprint string
-	Platforms           []string
-	BaseImage           string
+	Platforms []string
+	BaseImage string
 }
 
 func (o *buildOptions) add(c *cobra.Command) {
-	c.Flags().StringVar(&o.UpstreamFingerprint, "upstream-fingerprint", "",
-		"fingerprint of the key that signs the packages, for a mirror with a key of its own (default: OpenNebula's, which image/Dockerfile pins)")
 	c.Flags().StringSliceVar(&o.Platforms, "platform", nil, "platform to build for, such as linux/amd64; may be repeated (default: all that the release has)")
 	c.Flags().StringVar(&o.BaseImage, "base-image", "", "image to build on (default: the one that image/Dockerfile pins)")
 }

@@ -46,7 +46,7 @@ func (s *session) Close() error {
 
 // open makes a pipeline on the embedded engine. Verbs that judge nothing give no gate, verbs that talk to no registry an empty one.
 func (e Environment) open(ctx context.Context, image imageOptions, scan *gateOptions, to registryOptions) (_ *session, err error) {
-	upstream, err := image.upstream.open()
+	upstream, err := image.upstream.open(e, image.source)
 	if err != nil {
 		return nil, err
 	}
@@ -96,12 +96,11 @@ func (e Environment) open(ctx context.Context, image imageOptions, scan *gateOpt
 			Progress: progress.Event,
 		},
 		options: pipeline.Options{
-			Selection:           image.selection.Selection,
-			Platforms:           image.build.Platforms,
-			Sources:             sources,
-			BaseImage:           base,
-			UpstreamFingerprint: image.build.UpstreamFingerprint,
-			Policy:              policy,
+			Selection: image.selection.Selection,
+			Platforms: image.build.Platforms,
+			Sources:   sources,
+			BaseImage: base,
+			Policy:    policy,
 		},
 		keychain: keychain,
 		engine:   engine,

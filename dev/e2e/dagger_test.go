@@ -46,7 +46,7 @@ func startDagger(t testing.TB) *daggerWorld {
 
 // testSame wants from each function what the embedded command line prints.
 func (d *daggerWorld) testSame(t *testing.T) {
-	upstream := []string{"--upstream", d.Upstream}
+	upstream := d.upstreamArgs()
 	for _, c := range [][]string{
 		append([]string{"releases", "--format", "table"}, upstream...),
 		append([]string{"releases", "--format", "json"}, upstream...),
@@ -127,8 +127,8 @@ func (d *daggerWorld) testErrors(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"a version that is not there": {[]string{"detect-version", "--upstream", d.Upstream, "--version", "9.9.9"}, []string{"9.9.9", "7.2.0"}},
-		"no registry":                 {[]string{"release", "--upstream", d.Upstream, "--base-image", d.BaseImage}, []string{"--registry", "--dry-run"}},
+		"a version that is not there": {append([]string{"detect-version", "--version", "9.9.9"}, d.upstreamArgs()...), []string{"9.9.9", "7.2.0"}},
+		"no registry":                 {append([]string{"release", "--base-image", d.BaseImage}, d.upstreamArgs()...), []string{"--registry", "--dry-run"}},
 		"half a login":                {append([]string{"plan", "--username", "me"}, d.planArgs("half")...), []string{"--username", "--password"}},
 		"a fingerprint that is none": {
 			append(append([]string{"plan"}, d.planArgs("fingerprint")...), "--upstream-fingerprint", "906DC27C"),
@@ -136,7 +136,7 @@ func (d *daggerWorld) testErrors(t *testing.T) {
 		},
 		"a severity that is none": {append([]string{"plan", "--severity", "AWFUL"}, d.planArgs("severity")...), []string{"AWFUL", "CRITICAL"}},
 		"an age that is none":     {append([]string{"plan", "--db-max-age", "old"}, d.planArgs("age")...), []string{"--db-max-age", "48h"}},
-		"no chart repository":     {[]string{"chart", "publish", "--upstream", d.Upstream}, []string{"no place to publish"}},
+		"no chart repository":     {append([]string{"chart", "publish"}, d.upstreamArgs()...), []string{"no place to publish"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			output, err := d.tryCall(t, c.args...)

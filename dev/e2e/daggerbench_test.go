@@ -21,7 +21,7 @@ func BenchmarkDagger(b *testing.B) {
 		name string
 		args []string
 	}{
-		{"detect-version", []string{"detect-version", "--upstream", d.Upstream}},
+		{"detect-version", append([]string{"detect-version"}, d.upstreamArgs()...)},
 		{"build", build},
 		{"release-nothing-to-do", release},
 	} {

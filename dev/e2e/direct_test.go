@@ -52,7 +52,7 @@ func (w *world) direct(t *testing.T, engine pipeline.Engine, repository string) 
 // upstream is the sandbox's, asked twice, each time for so long.
 func (w *world) upstream(t *testing.T, timeout time.Duration) *release.Upstream {
 	t.Helper()
-	upstream, err := release.NewUpstream(w.Upstream, release.WithRetry(release.Retry{
+	upstream, err := release.NewUpstream(w.Upstream, w.UpstreamFingerprint, release.WithClock(w.now), release.WithRetry(release.Retry{
 		Attempts: 2, Timeout: timeout, WaitMin: time.Millisecond, WaitMax: time.Millisecond,
 	}))
 	if err != nil {
@@ -63,13 +63,12 @@ func (w *world) upstream(t *testing.T, timeout time.Duration) *release.Upstream 
 
 func (w *world) options() pipeline.Options {
 	return pipeline.Options{
-		Sources:             w.sources,
-		Selection:           release.Selection{Line: "7.2"},
-		Platforms:           []string{platform()},
-		BaseImage:           w.BaseImage,
-		UpstreamFingerprint: w.UpstreamFingerprint,
-		SkipTrial:           new(untried),
-		Policy:              gate.Policy{Threshold: []gate.Severity{gate.Critical, gate.High}, MaxDatabaseAge: 48 * time.Hour},
+		Sources:   w.sources,
+		Selection: release.Selection{Line: "7.2"},
+		Platforms: []string{platform()},
+		BaseImage: w.BaseImage,
+		SkipTrial: new(untried),
+		Policy:    gate.Policy{Threshold: []gate.Severity{gate.Critical, gate.High}, MaxDatabaseAge: 48 * time.Hour},
 	}
 }
 

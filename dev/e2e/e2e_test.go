@@ -139,9 +139,14 @@ func (w *world) advisories(t *testing.T, updatedAt time.Time, advisories ...sand
 // platform is the one that every machine can build for.
 func platform() string { return "linux/" + runtime.GOARCH }
 
+// upstreamArgs say where packages come from, and who signs them.
+func (w *world) upstreamArgs() []string {
+	return []string{"--upstream", w.Upstream, "--upstream-fingerprint", w.UpstreamFingerprint}
+}
+
 // imageArgs say what to build. The base image is pinned: scenarios update the tag.
 func (w *world) imageArgs() []string {
-	return []string{"--upstream", w.Upstream, "--upstream-fingerprint", w.UpstreamFingerprint, "--base-image", w.BaseImage, "--platform", platform()}
+	return append(w.upstreamArgs(), "--base-image", w.BaseImage, "--platform", platform())
 }
 
 // buildArgs are what every verb that builds is told.

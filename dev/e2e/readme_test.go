@@ -17,7 +17,7 @@ func (d *daggerWorld) testReadme(t *testing.T) {
 	defaults := []string{"SCANNER=" + d.scanner, "GOLANG=" + d.golang}
 	for argument, functions := range map[string][]string{
 		"upstream=" + d.Upstream:                       {"releases", "detectVersion", "plan", "build", "release"},
-		"upstreamFingerprint=" + d.UpstreamFingerprint: {"plan", "build", "release"},
+		"upstreamFingerprint=" + d.UpstreamFingerprint: {"releases", "detectVersion", "plan", "build", "release"},
 		"dbRepository=" + d.DatabaseRepository:         {"plan", "release"},
 		"baseImage=" + d.BaseImage:                     {"plan", "build", "release"},
 		"platform=" + platform():                       {"plan", "build", "release"},
@@ -37,7 +37,7 @@ func (d *daggerWorld) testReadme(t *testing.T) {
 	for _, match := range calls {
 		// Defaults from .env reach the functions of the module itself only.
 		line := strings.NewReplacer("ghcr.io/acme/", d.Registry+"/readme/", " scan ", " scan --db-repository "+d.DatabaseRepository+" ",
-			" push ", " push --db-repository "+d.DatabaseRepository+" ", " package ", " package --upstream "+d.Upstream+" ").Replace(match[1])
+			" push ", " push --db-repository "+d.DatabaseRepository+" ", " package ", " package "+strings.Join(d.upstreamArgs(), " ")+" ").Replace(match[1])
 		t.Run(match[1], func(t *testing.T) {
 			command := exec.CommandContext(t.Context(), "bash", "-c", line)
 			command.Dir = dir

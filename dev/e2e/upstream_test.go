@@ -76,21 +76,25 @@ func testUpstream(t *testing.T, w *world) {
 			t.Errorf("the run says that there is nothing to do:\n%s%s", o.stdout, o.stderr)
 		}
 		for _, args := range [][]string{{"releases"}, {"detect-version"}} {
-			if o := w.run(t, append(args, "--upstream", w.Upstream)...).failed(t, w.Upstream+listing); o.stdout != "" {
+			if o := w.run(t, append(args, w.upstreamArgs()...)...).failed(t, w.Upstream+listing); o.stdout != "" {
 				t.Errorf("%s prints %q", args[0], o.stdout)
 			}
 		}
 		nothingVisible(t)
 	})
 
-	t.Run("signed by another key", func(t *testing.T) {
-		key := strings.Repeat("0123456789", 4)
-		o := w.run(t, slices.Concat([]string{"release"}, w.releaseArgs(image), []string{"--upstream-fingerprint", key, "--chart-registry", charts})...).
-			failed(t, "build OpenNebula 7.2.0", "no valid signature by the key "+key, "--upstream-fingerprint")
-		if got := stages(o.report); got[len(got)-1] != "build failed" {
-			t.Errorf("stages %v, want the build to fail", got)
+	wantUndetected := func(t *testing.T, o outcome) {
+		t.Helper()
+		if got := stages(o.report); !slices.Equal(got, []string{"detect failed"}) {
+			t.Errorf("stages %v, want the detection to fail", got)
 		}
 		nothingVisible(t)
+	}
+
+	t.Run("signed by another key", func(t *testing.T) {
+		key := strings.Repeat("0123456789", 4)
+		wantUndetected(t, w.run(t, slices.Concat([]string{"release"}, w.releaseArgs(image), []string{"--upstream-fingerprint", key, "--chart-registry", charts})...).
+			failed(t, "do not have the key "+key, w.UpstreamFingerprint, "--upstream-fingerprint"))
 	})
 
 	// The file of keys comes from where the packages do: who signs those anew adds a key there and leaves the right one in.
@@ -103,12 +107,25 @@ func testUpstream(t *testing.T, w *world) {
 		hits := w.UpstreamFaults.Inject(httpfault.Fault{
 			Path: "/repo/repo2.key", Effect: httpfault.Body("application/pgp-keys", keysWith(t, right, get(t, w.Upstream+"/repo/repo2.key"))),
 		})
-		w.run(t, slices.Concat([]string{"release"}, w.releaseArgs(image), []string{"--upstream-fingerprint", key, "--chart-registry", charts})...).
-			failed(t, "no valid signature by the key "+key)
+		o := w.run(t, slices.Concat([]string{"release"}, w.releaseArgs(image), []string{"--upstream-fingerprint", key, "--chart-registry", charts})...).
+			failed(t, "the key "+key+" vouches for none", "is signed by "+w.UpstreamFingerprint, "--upstream-fingerprint")
 		if hits() == 0 {
 			t.Error("the keys were not asked for")
 		}
-		nothingVisible(t)
+		wantUndetected(t, o)
+	})
+
+	// One version that somebody has tampered with is passed over, and said; the others are what they were.
+	t.Run("a version altered after it was signed", func(t *testing.T) {
+		const inRelease = "/repo/7.2.0/Ubuntu/24.04/dists/stable/InRelease"
+		altered := strings.Replace(get(t, w.Upstream+inRelease), "Origin: OpenNebula", "Origin: somebody", 1)
+		w.UpstreamFaults.Inject(httpfault.Fault{Path: inRelease, Effect: httpfault.Body("text/plain", altered)})
+		defer w.UpstreamFaults.Clear()
+		o := w.run(t, append([]string{"detect-version"}, w.upstreamArgs()...)...).passed(t)
+		if want := "passed over 7.2.0: InRelease has no valid signature by the key " + w.UpstreamFingerprint; o.stdout != "7.0.2\n" || !strings.Contains(o.stderr, want) {
+			t.Errorf("it prints %q and %q, want 7.0.2 and %q", o.stdout, o.stderr, want)
+		}
+		w.run(t, append([]string{"detect-version", "--version", "7.2.0"}, w.upstreamArgs()...)...).failed(t, "passed over:", "7.2.0: InRelease")
 	})
 
 	// A version that nothing else here builds: no build cache may stand in for its packages.

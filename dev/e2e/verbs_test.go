@@ -20,7 +20,7 @@ import (
 
 // testVerbs runs each verb that is not a whole release, and reads what it prints as a script would.
 func testVerbs(t *testing.T, w *world) {
-	upstream := []string{"--upstream", w.Upstream}
+	upstream := w.upstreamArgs()
 
 	t.Run("releases", func(t *testing.T) {
 		listed := decode[[]release.Release](t, []byte(w.run(t, append([]string{"releases", "--format", "json"}, upstream...)...).passed(t).stdout))
@@ -143,7 +143,7 @@ func testVerbs(t *testing.T, w *world) {
 		if sbom.BOMFormat != "CycloneDX" || !slices.Contains(sbom.Components, struct{ Name string }{"opennebula"}) {
 			t.Errorf("the SBOM is %s with %d components and without opennebula", sbom.BOMFormat, len(sbom.Components))
 		}
-		w.run(t, "sbom", "--source", root, "--upstream", w.Upstream).failed(t, "--platform")
+		w.run(t, append([]string{"sbom", "--source", root}, upstream...)...).failed(t, "--platform")
 	})
 
 	t.Run("chart", func(t *testing.T) {
