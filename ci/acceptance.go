@@ -173,7 +173,7 @@ func (a *Acceptance) ReportToGithub(
 	// +optional
 	run string,
 ) (string, error) {
-	return reported(a.Text, a.failure(), a.deliver(ctx, github.Options{Repository: repository, API: api, Subject: "acceptance"}, token, run))
+	return github.Conclude(a.Text, a.failure(), a.deliver(ctx, github.Options{Repository: repository, API: api, Subject: "acceptance"}, token, run))
 }
 
 // deliver opens, updates or closes the issue.

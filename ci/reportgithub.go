@@ -45,7 +45,7 @@ func (r *Release) ReportToGithub(
 	run string,
 ) (string, error) {
 	undelivered := r.deliver(ctx, github.Options{Repository: repository, API: api}, token, commit, ref, issue, run)
-	return reported(r.Report, r.failure(), undelivered)
+	return github.Conclude(r.Report, r.failure(), undelivered)
 }
 
 // deliver sends what is to be sent to GitHub.
@@ -63,19 +63,6 @@ func (r *Release) deliver(ctx context.Context, options github.Options, token *da
 		}))
 	}
 	return err
-}
-
-// reported is what a call that reports to GitHub comes to: the report, or the error of what failed. What could not be delivered makes neither a
-// failure of the other, and is a warning.
-func reported(report string, failed, undelivered error) (string, error) {
-	warning := ""
-	if undelivered != nil {
-		warning = "\n" + github.Warning(undelivered) + "\n"
-	}
-	if failed != nil {
-		return "", errors.New(failed.Error() + warning)
-	}
-	return report + warning, nil
 }
 
 // gitHub is a repository on GitHub, as whom a token is for.

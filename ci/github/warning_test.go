@@ -7,10 +7,23 @@ import (
 	"opennebula-kube/ci/github"
 )
 
-// A warning is one line, whatever the error says, and GitHub reads the same from it.
-func TestWarning(t *testing.T) {
-	err := errors.Join(errors.New("upload: 50% sent\r\n"), errors.New("::set-output name=x::y"))
-	if got, want := github.Warning(err), "::warning::upload: 50%25 sent ::set-output name=x::y"; got != want {
-		t.Errorf("%q, want %q", got, want)
+// A report that cannot be delivered is a warning, of one line whatever the error says, and never the failure of a release.
+func TestConclude(t *testing.T) {
+	failed := errors.New("\n\n## The gate did not pass")
+	undelivered := errors.Join(errors.New("upload: 50% sent\r\n"), errors.New("::set-output name=x::y"))
+	const warning = "\n::warning::upload: 50%25 sent ::set-output name=x::y\n"
+	for name, test := range map[string]struct {
+		failed, undelivered error
+		printed, err        string
+	}{
+		"works":                   {nil, nil, "## Released", ""},
+		"works, is not delivered": {nil, undelivered, "## Released" + warning, ""},
+		"fails":                   {failed, nil, "", failed.Error()},
+		"fails, is not delivered": {failed, undelivered, "", failed.Error() + warning},
+	} {
+		printed, err := github.Conclude("## Released", test.failed, test.undelivered)
+		if printed != test.printed || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
+			t.Errorf("%s: printed %q, error %v", name, printed, err)
+		}
 	}
 }
