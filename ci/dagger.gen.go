@@ -954,7 +954,14 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg baseImage", err))
 				}
 			}
-			return (*OpennebulaKube).Build(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage)
+			var project string
+			if inputArgs["project"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["project"]), &project)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg project", err))
+				}
+			}
+			return (*OpennebulaKube).Build(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage, project)
 		case "Chart":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)
@@ -1248,6 +1255,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg baseImage", err))
 				}
 			}
+			var project string
+			if inputArgs["project"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["project"]), &project)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg project", err))
+				}
+			}
 			var severity []string
 			if inputArgs["severity"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["severity"]), &severity)
@@ -1367,7 +1381,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg keepReport", err))
 				}
 			}
-			return (*OpennebulaKube).Release(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, chartRegistry, chartRepository, chartRepositoryUrl, pages, pagesToken, rebuild, skipTrial, dryRun, keepReport)
+			return (*OpennebulaKube).Release(&parent, ctx, source, upstream, upstreamFingerprint, constraint, line, version, platform, baseImage, project, severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions, registry, username, password, chartRegistry, chartRepository, chartRepositoryUrl, pages, pagesToken, rebuild, skipTrial, dryRun, keepReport)
 		case "Releases":
 			var parent OpennebulaKube
 			err = json.Unmarshal(parentJSON, &parent)

@@ -43,7 +43,7 @@ func (m *OpennebulaKube) Build(
 	// Directory of the project's sources.
 	//
 	// +defaultPath="/"
-	// +ignore=["*", "!image"]
+	// +ignore=["*", "!image", "!.git/HEAD", "!.git/config", "!.git/packed-refs", "!.git/refs"]
 	source *dagger.Directory,
 	// Where OpenNebula's packages come from.
 	//
@@ -74,11 +74,16 @@ func (m *OpennebulaKube) Build(
 	//
 	// +optional
 	baseImage string,
+	// Address of the project that releases, such as https://github.com/acme/opennebula-kube, which the image names as its source (default:
+	// git's remote origin).
+	//
+	// +optional
+	project string,
 ) (*Image, error) {
 	s, err := m.open(ctx, request{
 		source: source, upstream: upstream, fingerprint: upstreamFingerprint,
 		selection: release.Selection{Constraint: constraint, Line: line, Version: version},
-		platforms: platform, baseImage: baseImage,
+		platforms: platform, baseImage: baseImage, project: project,
 	})
 	if err != nil {
 		return nil, err

@@ -80,7 +80,7 @@ func (m *OpennebulaKube) Release(
 	// Directory of the project's sources.
 	//
 	// +defaultPath="/"
-	// +ignore=["*", "!image", "!chart/opennebula"]
+	// +ignore=["*", "!image", "!chart/opennebula", "!.git/HEAD", "!.git/config", "!.git/packed-refs", "!.git/refs"]
 	source *dagger.Directory,
 	// Where OpenNebula's packages come from.
 	//
@@ -111,6 +111,11 @@ func (m *OpennebulaKube) Release(
 	//
 	// +optional
 	baseImage string,
+	// Address of the project that releases, such as https://github.com/acme/opennebula-kube, which the image names as its source (default:
+	// git's remote origin).
+	//
+	// +optional
+	project string,
 	// Severities that stop a release.
 	//
 	// +default=["CRITICAL", "HIGH"]
@@ -187,7 +192,7 @@ func (m *OpennebulaKube) Release(
 	s, err := m.open(ctx, request{
 		source: source, upstream: upstream, fingerprint: upstreamFingerprint,
 		selection: release.Selection{Constraint: constraint, Line: line, Version: version},
-		platforms: platform, baseImage: baseImage,
+		platforms: platform, baseImage: baseImage, project: project,
 		gate:     &gateRequest{severity, ignoreUnfixed, dbMaxAge, dbRepository, exceptions},
 		registry: registry, login: login{username, password},
 	})

@@ -27,6 +27,7 @@ type request struct {
 	selection   release.Selection
 	platforms   []string
 	baseImage   string
+	project     string // its address
 	gate        *gateRequest
 	registry    string
 	login       login
@@ -57,6 +58,10 @@ func (m *OpennebulaKube) open(ctx context.Context, r request) (*session, error) 
 		return nil, err
 	}
 	sources, err := sourcesDigest(ctx, image)
+	if err != nil {
+		return nil, err
+	}
+	project, err := readProject(ctx, r.source, r.project)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +111,7 @@ func (m *OpennebulaKube) open(ctx context.Context, r request) (*session, error) 
 			Progress: func(e pipeline.Event) { fmt.Println(e) },
 		},
 		options: pipeline.Options{
-			Selection: r.selection, Platforms: r.platforms, Sources: sources, BaseImage: r.baseImage, Policy: policy,
+			Selection: r.selection, Platforms: r.platforms, Project: project, Sources: sources, BaseImage: r.baseImage, Policy: policy,
 		},
 		keychain: keychain,
 		engine:   made,
@@ -121,6 +126,27 @@ func sourcesDigest(ctx context.Context, image *dagger.Directory) (string, error)
 	}
 	digest, err := pipeline.SourcesDigest(dir)
 	return digest, errors.Join(err, os.RemoveAll(dir))
+}
+
+// readProject asks git about the project, as far as the sources tell.
+func readProject(ctx context.Context, source *dagger.Directory, address string) (pipeline.Project, error) {
+	found, err := source.Exists(ctx, ".git/HEAD")
+	if err != nil {
+		return pipeline.Project{}, err
+	}
+	if !found {
+		return pipeline.ReadProject(ctx, "", address)
+	}
+	dir, err := exported(ctx, source.Directory(".git"))
+	if err != nil {
+		return pipeline.Project{}, fmt.Errorf("take what git knows of the project from Dagger: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	// Without it, git takes the directory for no repository.
+	if err := os.MkdirAll(filepath.Join(dir, "objects"), 0o755); err != nil {
+		return pipeline.Project{}, err
+	}
+	return pipeline.ReadProject(ctx, dir, address)
 }
 
 // policy reads the exceptions, those of the image's sources unless others are given.

@@ -69,7 +69,7 @@ func (e *Engine) build(ctx context.Context, spec pipeline.BuildSpec) (pipeline.I
 		return pipeline.Image{}, stopped(ctx, err)
 	}
 	dir := filepath.Join(work, "image")
-	if _, err := ocilayout.Join(dir, dirs, manifests); err != nil {
+	if _, err := ocilayout.Join(dir, dirs, manifests, spec.IndexAnnotations()); err != nil {
 		return pipeline.Image{}, err
 	}
 	return pipeline.OpenImage(dir)

@@ -10,8 +10,8 @@ import (
 )
 
 // Join makes, in the directory to, one image of images for one platform each, in the layouts dirs, whose manifests it is given. Of one
-// image it makes no index. The layouts' content is moved: they are of no use afterwards.
-func Join(to string, dirs []string, manifests []ocispecs.Descriptor) (ocispecs.Descriptor, error) {
+// image it makes no index; otherwise the index gets the annotations. The layouts' content is moved: they are of no use afterwards.
+func Join(to string, dirs []string, manifests []ocispecs.Descriptor, annotations map[string]string) (ocispecs.Descriptor, error) {
 	out, err := create(to)
 	if err != nil {
 		return ocispecs.Descriptor{}, err
@@ -24,7 +24,9 @@ func Join(to string, dirs []string, manifests []ocispecs.Descriptor) (ocispecs.D
 	if len(manifests) == 1 {
 		return manifests[0], out.finish(manifests[0])
 	}
-	top, err := out.putJSON(ocispecs.MediaTypeImageIndex, indexOf(manifests...))
+	index := indexOf(manifests...)
+	index.Annotations = annotations
+	top, err := out.putJSON(ocispecs.MediaTypeImageIndex, index)
 	if err != nil {
 		return ocispecs.Descriptor{}, err
 	}

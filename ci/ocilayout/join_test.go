@@ -26,7 +26,7 @@ func platforms(t *testing.T, architectures ...string) (dirs []string, manifests 
 func TestJoinOne(t *testing.T) {
 	dirs, manifests := platforms(t, "amd64")
 	to := filepath.Join(t.TempDir(), "image")
-	top, err := Join(to, dirs, manifests)
+	top, err := Join(to, dirs, manifests, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestJoinSeveral(t *testing.T) {
 	join := func() (string, ocispecs.Descriptor, []ocispecs.Descriptor) {
 		dirs, manifests := platforms(t, "amd64", "arm64")
 		to := filepath.Join(t.TempDir(), "image")
-		top, err := Join(to, dirs, manifests)
+		top, err := Join(to, dirs, manifests, map[string]string{"org.example.note": "of all"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,6 +54,9 @@ func TestJoinSeveral(t *testing.T) {
 	}
 	to, top, manifests := join()
 	index := opened[v1.ImageIndex](t, to)
+	if manifest, err := index.IndexManifest(); err != nil || manifest.Annotations["org.example.note"] != "of all" {
+		t.Errorf("annotations %v, %v", manifest.Annotations, err)
+	}
 	got, err := registry.Describe(index)
 	if err != nil {
 		t.Fatal(err)
@@ -80,9 +83,9 @@ func TestJoinSeveral(t *testing.T) {
 func TestJoinFails(t *testing.T) {
 	dirs, manifests := platforms(t, "amd64", "arm64")
 	nothing := t.TempDir()
-	_, err := Join(filepath.Join(t.TempDir(), "image"), []string{dirs[0], nothing}, manifests)
+	_, err := Join(filepath.Join(t.TempDir(), "image"), []string{dirs[0], nothing}, manifests, nil)
 	wantError(t, err, "join the images for several platforms", nothing)
 	to := notADirectory(t)
-	_, err = Join(to, dirs[1:], manifests[1:])
+	_, err = Join(to, dirs[1:], manifests[1:], nil)
 	wantError(t, err, filepath.Dir(to))
 }

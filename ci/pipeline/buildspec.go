@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,14 @@ type BuildSpec struct {
 	Labels map[string]string
 	// NoCache builds every step anew: packages may have changed behind an unchanged Dockerfile.
 	NoCache bool
+}
+
+// IndexAnnotations are the annotations of the index of an image for several platforms: what the labels say in the words of OCI. Registries
+// show those of the index, and GitHub finds the repository that a package belongs to there.
+func (s BuildSpec) IndexAnnotations() map[string]string {
+	annotations := maps.Clone(s.Labels)
+	maps.DeleteFunc(annotations, func(name, _ string) bool { return !strings.HasPrefix(name, ociLabels) })
+	return annotations
 }
 
 // Check rejects what would build something else than the caller means.

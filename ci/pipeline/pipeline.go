@@ -49,6 +49,8 @@ type Options struct {
 	Selection release.Selection
 	// Platforms are the platforms to release for, as os/architecture; none means all that the release has.
 	Platforms []string
+	// Project is the repository that releases, and that image and chart name as their source.
+	Project Project
 	// Sources is the digest of the image's sources, see SourcesDigest.
 	Sources string
 	// BaseImage is the reference of the image to build on, with or without a digest.

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -21,6 +22,18 @@ func (p *Pipeline) base(ctx context.Context, ref string) (release.Base, error) {
 // spec is all that the image's content depends on. What a later plan compares is kept in labels.
 func (r *run) spec(target release.Release, base release.Base, platforms []string) BuildSpec {
 	name, _, _ := strings.Cut(base.Name, "@")
+	labels := map[string]string{
+		ociLabels + "title":       "OpenNebula",
+		ociLabels + "description": "OpenNebula's control plane",
+		ociLabels + "licenses":    "Apache-2.0",
+		ociLabels + "version":     target.Version,
+		ociLabels + "created":     target.Date.UTC().Format(time.RFC3339),
+		ociLabels + "base.name":   name,
+		release.LabelBaseDigest:   base.Digest,
+		release.LabelPackages:     target.PackageVersion,
+		release.LabelSources:      r.options.Sources,
+	}
+	maps.Copy(labels, r.options.Project.labels())
 	return BuildSpec{
 		Version:             target.Version,
 		Upstream:            r.Upstream.URL(),
@@ -29,16 +42,6 @@ func (r *run) spec(target release.Release, base release.Base, platforms []string
 		BaseImage:           pinned(base),
 		Platforms:           platforms,
 		Epoch:               target.Date,
-		Labels: map[string]string{
-			"org.opencontainers.image.title":       "OpenNebula",
-			"org.opencontainers.image.description": "OpenNebula's control plane",
-			"org.opencontainers.image.licenses":    "Apache-2.0",
-			"org.opencontainers.image.version":     target.Version,
-			"org.opencontainers.image.created":     target.Date.UTC().Format(time.RFC3339),
-			"org.opencontainers.image.base.name":   name,
-			release.LabelBaseDigest:                base.Digest,
-			release.LabelPackages:                  target.PackageVersion,
-			release.LabelSources:                   r.options.Sources,
-		},
+		Labels:              labels,
 	}
 }

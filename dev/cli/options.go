@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -91,11 +92,23 @@ func (o *sourceOptions) chart() string { return filepath.Join(o.Dir, "chart", "o
 type buildOptions struct {
 	Platforms []string
 	BaseImage string
+	Project   string
 }
 
 func (o *buildOptions) add(c *cobra.Command) {
 	c.Flags().StringSliceVar(&o.Platforms, "platform", nil, "platform to build for, such as linux/amd64; may be repeated (default: all that the release has)")
 	c.Flags().StringVar(&o.BaseImage, "base-image", "", "image to build on (default: the one that image/Dockerfile pins)")
+	c.Flags().StringVar(&o.Project, "project", "",
+		"address of the project that releases, such as https://github.com/acme/opennebula-kube, which the image names as its source (default: git's remote origin)")
+}
+
+// project is the project that releases: what git knows of it, unless its address is given.
+func (o *buildOptions) project(ctx context.Context, source sourceOptions) (pipeline.Project, error) {
+	dir, err := filepath.Abs(filepath.Join(source.Dir, ".git"))
+	if err != nil {
+		return pipeline.Project{}, err
+	}
+	return pipeline.ReadProject(ctx, dir, o.Project)
 }
 
 func (o *buildOptions) base(source sourceOptions) (string, error) {

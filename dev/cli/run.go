@@ -62,6 +62,10 @@ func (e Environment) open(ctx context.Context, image imageOptions, scan *gateOpt
 	if err != nil {
 		return nil, err
 	}
+	project, err := image.build.project(ctx, image.source)
+	if err != nil {
+		return nil, err
+	}
 	sources, err := pipeline.SourcesDigest(image.source.image())
 	if err != nil {
 		return nil, err
@@ -98,6 +102,7 @@ func (e Environment) open(ctx context.Context, image imageOptions, scan *gateOpt
 		options: pipeline.Options{
 			Selection: image.selection.Selection,
 			Platforms: image.build.Platforms,
+			Project:   project,
 			Sources:   sources,
 			BaseImage: base,
 			Policy:    policy,

@@ -63,12 +63,16 @@ func (e *Engine) build(ctx context.Context, spec pipeline.BuildSpec) (pipeline.I
 	if err != nil {
 		return pipeline.Image{}, err
 	}
+	var annotations map[string]string
+	if len(wanted) > 1 {
+		annotations = spec.IndexAnnotations() // BuildKit refuses them where there is no index
+	}
 	digest, err := solve(ctx, builder, client.SolveOpt{
 		Frontend:      "dockerfile.v0",
 		FrontendAttrs: frontendAttrs(spec, wanted),
 		LocalMounts:   map[string]fsutil.FS{"context": sources, "dockerfile": sources},
 		Session:       []session.Attachable{baseImageAuth(e.config.Keychain)},
-	}, stage, e.config.Log)
+	}, annotations, stage, e.config.Log)
 	if err != nil {
 		return pipeline.Image{}, err
 	}

@@ -14,9 +14,9 @@ import (
 	"opennebula-kube/ci/pipeline"
 )
 
-// solve runs a build, writes the image to the directory dir as an OCI layout and the progress to log as plain lines, and returns
-// the image's digest.
-func solve(ctx context.Context, d *daemon, opt client.SolveOpt, dir string, log io.Writer) (string, error) {
+// solve runs a build, writes the image to the directory dir as an OCI layout, with annotations for its index, and the progress to log as
+// plain lines, and returns the image's digest.
+func solve(ctx context.Context, d *daemon, opt client.SolveOpt, annotations map[string]string, dir string, log io.Writer) (string, error) {
 	display, err := progressui.NewDisplay(log, progressui.PlainMode)
 	if err != nil {
 		return "", err
@@ -46,10 +46,14 @@ func solve(ctx context.Context, d *daemon, opt client.SolveOpt, dir string, log 
 		_ = reader.CloseWithError(err)
 		unpacked <- err
 	}()
+	// Files that the build made get the date of SOURCE_DATE_EPOCH too, not only the metadata.
+	attrs := map[string]string{string(exptypes.OptKeyRewriteTimestamp): "true"}
+	for name, value := range annotations {
+		attrs[exptypes.AnnotationIndexKey(name)] = value
+	}
 	opt.Exports = []client.ExportEntry{{
-		Type: client.ExporterOCI,
-		// Files that the build made get the date of SOURCE_DATE_EPOCH too, not only the metadata.
-		Attrs:  map[string]string{string(exptypes.OptKeyRewriteTimestamp): "true"},
+		Type:   client.ExporterOCI,
+		Attrs:  attrs,
 		Output: func(map[string]string) (io.WriteCloser, error) { return writer, nil },
 	}}
 	response, err := d.client.Solve(ctx, nil, opt, statuses)
