@@ -429,6 +429,28 @@ func TestPassedOver(t *testing.T) {
 	}
 }
 
+// An upstream that has less than the registry is an error, never "nothing to do": it is an old copy.
+func TestUpstreamFallsBehind(t *testing.T) {
+	w := newWorld(t, "7.0.1", "7.2.0")
+	w.released(t)
+	before := w.tags(t)
+	w.releases = w.releases[:1]
+	report, err := w.release(t)
+	if err == nil || !strings.Contains(err.Error(), "the newest release upstream is 7.0.1, but 7.2.0 is published already") {
+		t.Errorf("error %v", err)
+	}
+	if last := report.Stages[len(report.Stages)-1]; last.Name != "plan" || last.State != pipeline.Failed || report.Plan != nil {
+		t.Errorf("it ended with %+v, plan %+v", last, report.Plan)
+	}
+	w.options.Selection.Line = "7.0"
+	if report := w.released(t); report.Plan.Action != release.Nothing {
+		t.Errorf("the line that is there: %+v", report.Plan)
+	}
+	if diff := cmp.Diff(before, w.tags(t)); diff != "" {
+		t.Errorf("tags (-before +after):\n%s", diff)
+	}
+}
+
 func TestBuildAndScanAlone(t *testing.T) {
 	w := newWorld(t, "7.2.0")
 	w.options.Platforms = []string{"linux/amd64"}

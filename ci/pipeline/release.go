@@ -162,6 +162,10 @@ func (r *run) plan(ctx context.Context, t *target) (release.Plan, error) {
 		if err != nil {
 			return "", err
 		}
+		upstream := release.Catalog{Releases: t.all, PassedOver: r.report.PassedOver}
+		if err := r.options.Selection.CheckPublished(t.Release, upstream, state.Tags); err != nil {
+			return "", err
+		}
 		t.tags = state.Tags
 		t.latest = slices.Contains(release.MovingTags(t.Release, t.all, state.Tags), release.Latest)
 		wanted := release.Wanted{Base: base, Sources: r.options.Sources, Platforms: r.options.Platforms, Rebuild: r.options.Rebuild}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"pault.ag/go/debian/version"
 )
 
 // Labels of a published image that a later plan compares with what there is then.
@@ -123,6 +125,11 @@ func NewPlan(target Release, all []Release, state State, wanted Wanted) (Plan, e
 		return Plan{}, fmt.Errorf("plan %s: %s is said to be published, but none of the repository's %d tags is a revision of it; "+
 			"read the registry again", target.Version, published.Ref, len(state.Tags))
 	}
+	if published != nil {
+		if err := target.checkPackages(*published); err != nil {
+			return Plan{}, err
+		}
+	}
 	p := Plan{
 		Release:   target,
 		Revision:  newest,
@@ -162,6 +169,24 @@ func NewPlan(target Release, all []Release, state State, wanted Wanted) (Plan, e
 		}
 	}
 	return p, nil
+}
+
+// checkPackages returns an error when a published image has a later packaging of the release than upstream has now. A label that is not a
+// package version has none.
+func (r Release) checkPackages(published Published) error {
+	was, err := version.Parse(published.Labels[LabelPackages])
+	if err != nil {
+		return nil //nolint:nilerr // then the label differs, which is a reason to rebuild
+	}
+	now, err := version.Parse(r.PackageVersion)
+	if err != nil {
+		return fmt.Errorf("plan %s: its package version %q: %w", r.Version, r.PackageVersion, err)
+	}
+	if version.Compare(was, now) <= 0 {
+		return nil
+	}
+	return fmt.Errorf("plan %s: upstream has package version %s, but %s has %s already: upstream is an old copy or has taken that back; use an "+
+		"upstream that is up to date (--upstream), or remove that revision from the registry", r.Version, now, published.Ref, was)
 }
 
 // rebuild tells why the published image is not what a build would make now; nothing when it is.

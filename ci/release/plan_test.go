@@ -316,6 +316,9 @@ func TestNewPlanErrors(t *testing.T) {
 		{"a release of no version", func(_ *release.State, r *release.Release, _ *release.Base) { r.Version = "7.0" }, nil, []string{`"7.0"`, "X.Y.Z"}},
 		{"unknown sources", nil, nil, []string{"7.0.1", "sources is not known"}},
 		{"an unknown base image", func(_ *release.State, _ *release.Release, b *release.Base) { b.Digest = "" }, nil, []string{"ubuntu:24.04", "not known"}},
+		{"a later packaging is published", func(s *release.State, _ *release.Release, _ *release.Base) {
+			s.Published.Labels[release.LabelPackages] = "7.0.1-2"
+		}, nil, []string{"plan 7.0.1", "upstream has package version 7.0.1-1", "opennebula:7.0.1-1 has 7.0.1-2 already"}},
 		{"a published image without digest", func(s *release.State, _ *release.Release, _ *release.Base) { s.Published.Digest = "" }, nil,
 			[]string{"acme/opennebula:7.0.1-1", "not known"}},
 		{"a published image that no tag is of", func(s *release.State, _ *release.Release, _ *release.Base) { s.Tags = []string{"7.0.1"} }, nil,
