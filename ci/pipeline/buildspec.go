@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	"pault.ag/go/debian/version"
 
 	"opennebula-kube/ci/release"
 )
@@ -24,6 +25,8 @@ type BuildSpec struct {
 	UpstreamFingerprint string
 	// Directory is the directory under <Upstream>/repo/ that has the packages; empty is the one named after Version.
 	Directory string
+	// PackageVersion is the exact version of the packages, such as 7.0.1-1; empty is the newest packaging of Version.
+	PackageVersion string
 	// BaseImage is the image to build on, pinned by digest.
 	BaseImage string
 	// Platforms are the platforms to build for, as os/architecture.
@@ -56,6 +59,12 @@ func (s BuildSpec) Check() error {
 	case len(s.Platforms) == 0:
 		return errors.New("no platform given")
 	}
+	if s.PackageVersion != "" {
+		// What apt takes for a pattern, such as 7.0.1-*, is not a version.
+		if packaged, err := version.Parse(s.PackageVersion); err != nil || packaged.Version != s.Version {
+			return fmt.Errorf("package version %q is not a packaging of OpenNebula %s, such as %[2]s-1", s.PackageVersion, s.Version)
+		}
+	}
 	if s.UpstreamFingerprint != "" {
 		if err := release.CheckFingerprint(s.UpstreamFingerprint); err != nil {
 			return err
@@ -75,6 +84,9 @@ func (s BuildSpec) Arguments() map[string]string {
 		"VERSION":           s.Version,
 		"DIRECTORY":         cmp.Or(s.Directory, s.Version),
 		"SOURCE_DATE_EPOCH": strconv.FormatInt(s.Epoch.Unix(), 10),
+	}
+	if s.PackageVersion != "" {
+		arguments["PACKAGE_VERSION"] = s.PackageVersion
 	}
 	if s.UpstreamFingerprint != "" {
 		arguments[fingerprintArgument] = strings.ToUpper(s.UpstreamFingerprint)

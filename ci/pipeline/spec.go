@@ -39,6 +39,7 @@ func (r *run) spec(target release.Release, base release.Base, platforms []string
 		Upstream:            r.Upstream.URL(),
 		UpstreamFingerprint: r.Upstream.Fingerprint(),
 		Directory:           target.Directory,
+		PackageVersion:      target.PackageVersion,
 		BaseImage:           pinned(base),
 		Platforms:           platforms,
 		Epoch:               target.Date,

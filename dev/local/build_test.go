@@ -19,6 +19,7 @@ const baseDigest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef01234
 func validSpec() pipeline.BuildSpec {
 	return pipeline.BuildSpec{
 		Version:             "7.0.1",
+		PackageVersion:      "7.0.1-1",
 		Upstream:            "https://downloads.example.com/",
 		UpstreamFingerprint: "0123456789abcdef0123456789abcdef01234567",
 		BaseImage:           "docker.io/library/ubuntu:24.04@" + baseDigest,
@@ -38,6 +39,7 @@ func TestFrontendAttrs(t *testing.T) {
 		"build-arg:UPSTREAM_FINGERPRINT": "0123456789ABCDEF0123456789ABCDEF01234567",
 		"build-arg:VERSION":              "7.0.1",
 		"build-arg:DIRECTORY":            "7.0.1",
+		"build-arg:PACKAGE_VERSION":      "7.0.1-1",
 		"build-arg:SOURCE_DATE_EPOCH":    "1761134400",
 		"label:a.b":                      `quoted "c"`,
 	}
@@ -50,10 +52,14 @@ func TestFrontendAttrs(t *testing.T) {
 			s.NoCache = true
 			want["no-cache"] = ""
 		}},
-		{"no UpstreamFingerprint", func(s *pipeline.BuildSpec) {
-			s.UpstreamFingerprint = ""
-			delete(want, "build-arg:UPSTREAM_FINGERPRINT")
+		{"no PackageVersion", func(s *pipeline.BuildSpec) {
+			s.PackageVersion = ""
+			delete(want, "build-arg:PACKAGE_VERSION")
 			delete(want, "no-cache")
+		}},
+		{"no UpstreamFingerprint", func(s *pipeline.BuildSpec) {
+			s.UpstreamFingerprint, s.PackageVersion = "", ""
+			delete(want, "build-arg:UPSTREAM_FINGERPRINT")
 		}},
 	} {
 		spec := validSpec()
@@ -81,6 +87,9 @@ func TestCheckSpec(t *testing.T) {
 			s.UpstreamFingerprint = "0B2D 385C 7C93 04B1 1A03  67B9 05A0 5927 906D C27C"
 		}, "without spaces"},
 		{"key that is none", func(s *pipeline.BuildSpec) { s.UpstreamFingerprint = strings.Repeat("x", 40) }, "40 hexadecimal digits"},
+		{"packages of another version", func(s *pipeline.BuildSpec) { s.PackageVersion = "7.0.10-1" }, `"7.0.10-1" is not a packaging of OpenNebula 7.0.1`},
+		{"packages by a pattern", func(s *pipeline.BuildSpec) { s.PackageVersion = "7.0.1-*" }, `"7.0.1-*" is not a packaging`},
+		{"packages with spaces", func(s *pipeline.BuildSpec) { s.PackageVersion = "7.0.1-1 x" }, `"7.0.1-1 x" is not a packaging`},
 		{"no epoch", func(s *pipeline.BuildSpec) { s.Epoch = time.Time{} }, "no epoch"},
 		{"no platform", func(s *pipeline.BuildSpec) { s.Platforms = nil }, "no platform"},
 		{"bad platform", func(s *pipeline.BuildSpec) { s.Platforms = []string{"linux/&"} }, `platform "linux/&"`},

@@ -12,6 +12,7 @@ func InSandbox(upstream, upstreamFingerprint, baseImage, repository string) Harn
 	return Harness{
 		Spec: pipeline.BuildSpec{
 			Version:             "7.0.1",
+			PackageVersion:      "7.0.1-1",
 			Upstream:            upstream,
 			UpstreamFingerprint: upstreamFingerprint,
 			BaseImage:           baseImage,

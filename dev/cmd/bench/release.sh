@@ -138,6 +138,7 @@ build() {
     --opt "build-arg:UPSTREAM=$UPSTREAM" \
     --opt "build-arg:UPSTREAM_FINGERPRINT=$UPSTREAM_FINGERPRINT" \
     --opt "build-arg:VERSION=$version" \
+    --opt "build-arg:PACKAGE_VERSION=$package_version" \
     --opt "build-arg:SOURCE_DATE_EPOCH=$epoch" \
     --opt "label:org.opencontainers.image.title=OpenNebula" \
     --opt "label:org.opencontainers.image.description=OpenNebula's control plane" \

@@ -16,7 +16,6 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"text/template"
 
@@ -147,7 +146,7 @@ func writeSources(set packageSet) error {
 func makeDeb(set packageSet, d definition, architecture string) (debFile, error) {
 	info := &nfpm.Info{
 		Name: d.name, Arch: architecture, Platform: "linux",
-		Version: set.version.Version, Release: strconv.Itoa(set.version.Revision),
+		Version: set.version.Version, Release: d.release(set.version),
 		VersionSchema: "none",
 		Section:       "misc", Priority: "optional", Maintainer: maintainer,
 		Homepage: "https://opennebula.io", Description: "OpenNebula: " + d.description,
@@ -160,7 +159,7 @@ func makeDeb(set packageSet, d definition, architecture string) (debFile, error)
 			info.Depends = append(info.Depends, name)
 			continue
 		}
-		info.Depends = append(info.Depends, fmt.Sprintf("%s (= %s-%s)", name, info.Version, info.Release))
+		info.Depends = append(info.Depends, fmt.Sprintf("%s (= %s-%s)", name, info.Version, definitionOf(name).release(set.version)))
 	}
 	if d.name == libraries && set.version.Libraries != "" {
 		info.Version = set.version.Libraries

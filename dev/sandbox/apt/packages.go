@@ -1,6 +1,12 @@
 package apt
 
-import "github.com/Masterminds/semver/v3"
+import (
+	"cmp"
+	"slices"
+	"strconv"
+
+	"github.com/Masterminds/semver/v3"
+)
 
 // maintainer is in the control file of every package.
 const maintainer = "OpenNebula Team <contact@opennebula.io>"
@@ -15,6 +21,8 @@ const anyArchitecture = "any"
 // scripts are too.
 type definition struct {
 	name, architecture string
+	// revision is its Debian revision when it is another than that of the rest.
+	revision string
 	// since is the first version that has it; empty means all.
 	since       string
 	description string
@@ -48,7 +56,7 @@ func definitions() []definition {
 			depends: []string{"opennebula-common", "opennebula-libs"}},
 		{name: "opennebula-gate", architecture: "all", description: "OneGate server (stand-in)",
 			depends: []string{"opennebula-common", "opennebula-libs"}},
-		{name: "opennebula-guacd", architecture: anyArchitecture, description: "remote desktop proxy (stand-in)",
+		{name: "opennebula-guacd", architecture: anyArchitecture, revision: "1.2.0+1", description: "remote desktop proxy (stand-in)",
 			depends: []string{"opennebula-common"}, programs: []string{"/usr/share/one/guacd/sbin/guacd"}},
 		{name: "opennebula-ks", architecture: "all", since: "7.4.0", description: "OneKS server (stand-in)",
 			depends: []string{"opennebula-common", "opennebula-libs"}},
@@ -69,4 +77,13 @@ func definitions() []definition {
 // in tells whether a version has the package.
 func (d definition) in(version *semver.Version) bool {
 	return d.since == "" || !version.LessThan(semver.MustParse(d.since))
+}
+
+// release is the Debian revision of the package in a version.
+func (d definition) release(v Version) string { return cmp.Or(d.revision, strconv.Itoa(v.Revision)) }
+
+// definitionOf is the definition of a package by its name.
+func definitionOf(name string) definition {
+	all := definitions()
+	return all[slices.IndexFunc(all, func(d definition) bool { return d.name == name })]
 }

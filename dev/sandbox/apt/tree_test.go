@@ -47,10 +47,13 @@ func contentsOf(t *testing.T, dir, version, name string) (lines []string) {
 	if slices.Contains([]string{"opennebula", "opennebula-fireedge", "opennebula-guacd", "opennebula-rubygems"}, name) {
 		architecture = "amd64"
 	}
-	deb := dir + "/repo/" + version + "/Ubuntu/24.04/pool/opennebula/o/opennebula/" + name + "_" + version + "-1_" + architecture + ".deb"
+	debs, err := filepath.Glob(dir + "/repo/" + version + "/Ubuntu/24.04/pool/opennebula/o/opennebula/" + name + "_" + version + "-*_" + architecture + ".deb")
+	if err != nil || len(debs) != 1 {
+		t.Fatalf("%s %s: packages %v, %v, want one", version, name, debs, err)
+	}
 	entry := regexp.MustCompile(`^(\S+) (\S+) +\S+ \S+ \S+ \./(.*?)/?(?: -> /usr/lib/one/standin)?$`)
 	modes := map[string]string{}
-	for line := range strings.Lines(run(t, nil, "dpkg-deb", "--contents", deb)) {
+	for line := range strings.Lines(run(t, nil, "dpkg-deb", "--contents", debs[0])) {
 		match := entry.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
 		if match == nil || match[2] != "root/root" {
 			t.Errorf("%s %s: %q", version, name, line)
