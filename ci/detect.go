@@ -11,6 +11,9 @@ import (
 
 // Releases lists the OpenNebula releases that can be installed on Ubuntu 24.04.
 //
+// A version is a release when the pinned key has signed its repository. Other versions that are listed upstream are passed over; the log has
+// the reasons.
+//
 // Example: dagger call releases --format json
 //
 // +cache="never"
