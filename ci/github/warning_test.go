@@ -10,8 +10,8 @@ import (
 // A report that cannot be delivered is a warning, of one line whatever the error says, and never the failure of a release.
 func TestConclude(t *testing.T) {
 	failed := errors.New("\n\n## The gate did not pass")
-	undelivered := errors.Join(errors.New("upload: 50% sent\r\n"), errors.New("::set-output name=x::y"))
-	const warning = "\n::warning::upload: 50%25 sent ::set-output name=x::y\n"
+	undelivered := errors.Join(errors.New("upload: 50% sent\r\nand cut"), errors.New("::set-output name=x::y"))
+	const warning = "\n::warning::upload: 50%25 sent and cut ::set-output name=x::y\n"
 	for name, test := range map[string]struct {
 		failed, undelivered error
 		printed, err        string
