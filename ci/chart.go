@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,10 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+
 	"opennebula-kube/ci/helmrepo"
 	"opennebula-kube/ci/internal/dagger"
 	"opennebula-kube/ci/pipeline"
-	"opennebula-kube/ci/registry"
+	ociregistry "opennebula-kube/ci/registry"
 	"opennebula-kube/ci/release"
 )
 
@@ -64,10 +67,10 @@ func (c *Chart) Lint(ctx context.Context) (string, error) {
 	return out.String(), nil
 }
 
-// Package packages the chart for an OpenNebula release. The release's date dates the archive: the same sources and release give the
+// Package packages the chart for an OpenNebula release. The release's date dates the archive: the same sources, release and image give the
 // same bytes.
 //
-// Example: dagger call -o out/ chart package --version 7.0.1 archive
+// Example: dagger call -o out/ chart package --version 7.0.1 --registry ghcr.io/acme/opennebula archive
 //
 // +cache="never"
 func (c *Chart) Package(
@@ -93,34 +96,68 @@ func (c *Chart) Package(
 	//
 	// +optional
 	version string,
+	// Repository that has the image, such as ghcr.io/acme/opennebula: the chart refers to the release's newest revision there (default: none; the
+	// chart refers to the image that its sources name).
+	//
+	// +optional
+	registry string,
+	// User name at the registry (default: none, which is for registries without a login).
+	//
+	// +optional
+	username string,
+	// Password at the registry, such as env:REGISTRY_PASSWORD.
+	//
+	// +optional
+	password *dagger.Secret,
 ) (*ChartPackage, error) {
-	archive, err := c.archive(ctx, upstream, upstreamFingerprint, release.Selection{Constraint: constraint, Line: line, Version: version})
+	keychain, err := login{username, password}.keychain(ctx, registry)
+	if err != nil {
+		return nil, err
+	}
+	subject, err := c.subject(ctx, upstream, upstreamFingerprint, release.Selection{Constraint: constraint, Line: line, Version: version}, registry, keychain)
+	if err != nil {
+		return nil, err
+	}
+	archive, err := pipeline.ChartOptions{Dir: subject.dir}.Package(ctx, subject.release, subject.images)
 	if err != nil {
 		return nil, err
 	}
 	return newChartPackage(archive)
 }
 
-// archive packages the chart for the selected release.
-func (c *Chart) archive(ctx context.Context, upstream, fingerprint string, selection release.Selection) (helmrepo.Archive, error) {
+// chartSubject is what a chart is packaged from and for.
+type chartSubject struct {
+	dir     string
+	release release.Release
+	images  *ociregistry.Repository
+}
+
+// subject is the chart with the selected release, whose image is in a repository unless that is empty.
+func (c *Chart) subject(
+	ctx context.Context, upstream, fingerprint string, selection release.Selection, repository string, keychain authn.Keychain,
+) (of chartSubject, err error) {
+	if repository != "" {
+		if of.images, err = ociregistry.Open(repository, ociregistry.WithKeychain(keychain)); err != nil {
+			return of, err
+		}
+	}
 	all, err := catalog(ctx, upstream, fingerprint, c.Dockerfile)
 	if err != nil {
-		return helmrepo.Archive{}, err
+		return of, err
 	}
-	picked, err := selection.Pick(all)
-	if err != nil {
-		return helmrepo.Archive{}, err
+	if of.release, err = selection.Pick(all); err != nil {
+		return of, err
 	}
-	dir, err := exported(ctx, c.Source)
-	if err != nil {
-		return helmrepo.Archive{}, err
-	}
-	return helmrepo.Package(dir, picked.Version, picked.Date)
+	of.dir, err = exported(ctx, c.Source)
+	return of, err
 }
 
 // Publish packages the chart for an OpenNebula release and publishes it.
 //
-// Example: dagger call chart publish --chart-registry ghcr.io/acme/charts/opennebula --username acme --password env:REGISTRY_PASSWORD
+// Example:
+//
+//	dagger call chart publish --registry ghcr.io/acme/opennebula --chart-registry ghcr.io/acme/charts/opennebula \
+//	  --username acme --password env:REGISTRY_PASSWORD
 //
 // +cache="never"
 func (c *Chart) Publish(
@@ -146,6 +183,8 @@ func (c *Chart) Publish(
 	//
 	// +optional
 	version string,
+	// Repository that has the image, such as ghcr.io/acme/opennebula: the chart refers to the release's newest revision there.
+	registry string,
 	// OCI repository to publish the chart to, such as ghcr.io/acme/charts/opennebula (default: none).
 	//
 	// +optional
@@ -178,7 +217,8 @@ func (c *Chart) Publish(
 	// +optional
 	password *dagger.Secret,
 ) (*ChartPublication, error) {
-	archive, err := c.archive(ctx, upstream, upstreamFingerprint, release.Selection{Constraint: constraint, Line: line, Version: version})
+	// The login is that of one registry, as a rule the one that both are in.
+	keychain, err := login{username, password}.keychain(ctx, cmp.Or(chartRegistry, registry))
 	if err != nil {
 		return nil, err
 	}
@@ -187,11 +227,7 @@ func (c *Chart) Publish(
 		return nil, err
 	}
 	if chartRegistry != "" {
-		keychain, err := login{username, password}.keychain(ctx, chartRegistry)
-		if err != nil {
-			return nil, err
-		}
-		if places.Registry, err = registry.Open(chartRegistry, registry.WithKeychain(keychain)); err != nil {
+		if places.Registry, err = ociregistry.Open(chartRegistry, ociregistry.WithKeychain(keychain)); err != nil {
 			return nil, err
 		}
 	}
@@ -199,7 +235,12 @@ func (c *Chart) Publish(
 	if err != nil {
 		return nil, err
 	}
-	results, err := places.Publish(ctx, archive, time.Now().UTC().Truncate(time.Second))
+	subject, err := c.subject(ctx, upstream, upstreamFingerprint, release.Selection{Constraint: constraint, Line: line, Version: version}, registry, keychain)
+	if err != nil {
+		return nil, err
+	}
+	places.Dir = subject.dir
+	results, err := places.Publish(ctx, subject.release, subject.images, time.Now().UTC().Truncate(time.Second))
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +292,7 @@ type ChartPublication struct {
 
 // Repository is the chart repository with the chart in it.
 //
-// Example: dagger call chart publish --chart-repository gh-pages repository export --path gh-pages
+// Example: dagger call chart publish --registry ghcr.io/acme/opennebula --chart-repository gh-pages repository export --path gh-pages
 func (p *ChartPublication) Repository() (*dagger.Directory, error) {
 	if p.Changed == nil {
 		return nil, fmt.Errorf("no chart repository was published to: give --chart-repository")

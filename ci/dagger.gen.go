@@ -533,7 +533,28 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg version", err))
 				}
 			}
-			return (*Chart).Package(&parent, ctx, upstream, upstreamFingerprint, constraint, line, version)
+			var registry string
+			if inputArgs["registry"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["registry"]), &registry)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg registry", err))
+				}
+			}
+			var username string
+			if inputArgs["username"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["username"]), &username)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg username", err))
+				}
+			}
+			var password *dagger.Secret
+			if inputArgs["password"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["password"]), &password)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
+				}
+			}
+			return (*Chart).Package(&parent, ctx, upstream, upstreamFingerprint, constraint, line, version, registry, username, password)
 		case "Publish":
 			var parent Chart
 			err = json.Unmarshal(parentJSON, &parent)
@@ -573,6 +594,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				err = json.Unmarshal([]byte(inputArgs["version"]), &version)
 				if err != nil {
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg version", err))
+				}
+			}
+			var registry string
+			if inputArgs["registry"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["registry"]), &registry)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg registry", err))
 				}
 			}
 			var chartRegistry string
@@ -624,7 +652,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
 				}
 			}
-			return (*Chart).Publish(&parent, ctx, upstream, upstreamFingerprint, constraint, line, version, chartRegistry, chartRepository, chartRepositoryUrl, pages, pagesToken, username, password)
+			return (*Chart).Publish(&parent, ctx, upstream, upstreamFingerprint, constraint, line, version, registry, chartRegistry, chartRepository, chartRepositoryUrl, pages, pagesToken, username, password)
 		case "Test":
 			var parent Chart
 			err = json.Unmarshal(parentJSON, &parent)

@@ -39,7 +39,13 @@ func TestChartLints(t *testing.T) {
 // render packages the chart for an OpenNebula release and renders what is in the archive as `helm install prod` does.
 func render(t *testing.T, version string, given map[string]any) map[string]string {
 	t.Helper()
-	a, err := helmrepo.Package(chartDir, version, epoch)
+	return renderChart(t, packaged(t, helmrepo.Release{AppVersion: version, Date: epoch}), given)
+}
+
+// packaged is the chart as Helm reads it from its archive.
+func packaged(t *testing.T, of helmrepo.Release) *chart.Chart {
+	t.Helper()
+	a, err := helmrepo.Package(chartDir, of)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +53,11 @@ func render(t *testing.T, version string, given map[string]any) map[string]strin
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+func renderChart(t *testing.T, c *chart.Chart, given map[string]any) map[string]string {
+	t.Helper()
 	if err := chartutil.ProcessDependencies(c, given); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -100,11 +101,30 @@ func (a Archive) changes(index []byte, there presence, where, baseURL string, no
 	return files, nil
 }
 
-// readFile returns nil for a file that does not exist, and never nil for one that does.
+// longestFile bounds, in bytes, what is read of a chart repository: an index or an archive.
+const longestFile = 64 << 20
+
+// readFile returns nil for a file that does not exist, and never nil for one that does. Others may have filled the directory: a link, a pipe or a
+// file without end is an error.
 func readFile(path string) ([]byte, error) {
-	data, err := os.ReadFile(path)
+	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file: remove it", path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	data, err := io.ReadAll(io.LimitReader(file, longestFile+1))
+	if err == nil && len(data) > longestFile {
+		err = fmt.Errorf("%s has more than %d bytes", path, longestFile)
 	}
 	return data, err
 }

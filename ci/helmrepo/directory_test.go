@@ -98,7 +98,7 @@ func TestPublishDirectoryFaults(t *testing.T) {
 		taken bool
 		want  string
 	}{
-		"version in index and directory": {there: map[string]string{"index.yaml": index, a.Filename: string(a.Data)}, taken: true, want: "raise `version`"},
+		"version in index and directory": {there: map[string]string{"index.yaml": index, a.Filename: string(a.Data)}, taken: true, want: "run again"},
 		"version in index only":          {there: map[string]string{"index.yaml": index}, taken: true, want: a.Digest},
 		"archive in directory only":      {there: map[string]string{a.Filename: string(a.Data)}, taken: true, want: "the index does not have it"},
 		"empty archive":                  {there: map[string]string{a.Filename: ""}, taken: true, want: a.Filename},
@@ -107,8 +107,8 @@ func TestPublishDirectoryFaults(t *testing.T) {
 			there: map[string]string{"index.yaml": strings.ReplaceAll(index, a.Digest, other.Digest), a.Filename: "cut"},
 			want:  "is damaged",
 		},
-		"index is a directory":   {there: map[string]string{"index.yaml/x": ""}, want: "is a directory"},
-		"archive is a directory": {there: map[string]string{a.Filename + "/x": ""}, want: "is a directory"},
+		"index is a directory":   {there: map[string]string{"index.yaml/x": ""}, want: "is not a regular file"},
+		"archive is a directory": {there: map[string]string{a.Filename + "/x": ""}, want: "is not a regular file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := tree(t, test.there)

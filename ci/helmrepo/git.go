@@ -193,6 +193,15 @@ func (t treeEntry) file(name string) error {
 	return nil
 }
 
+// content is what a file of a tree has in it; nil when there is no such file.
+func (g *git) content(ctx context.Context, tree map[string]treeEntry, name string) ([]byte, error) {
+	at := tree[name]
+	if err := at.file(name); err != nil || at.object == "" {
+		return nil, err
+	}
+	return g.run(ctx, nil, "cat-file", "blob", at.object)
+}
+
 // store keeps a file's content and returns its name.
 func (g *git) store(ctx context.Context, data []byte) (string, error) {
 	return g.line(ctx, data, "hash-object", "-w", "--stdin")

@@ -89,7 +89,7 @@ func archive(t testing.TB, name, version string) helmrepo.Archive {
 
 func archiveFor(t testing.TB, name, version, appVersion string) helmrepo.Archive {
 	t.Helper()
-	a, err := helmrepo.Package(tree(t, chartFiles(name, version)), appVersion, epoch)
+	a, err := helmrepo.Package(tree(t, chartFiles(name, version)), helmrepo.Release{AppVersion: appVersion, Date: epoch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func archiveFor(t testing.TB, name, version, appVersion string) helmrepo.Archive
 func minimal(t testing.TB, name, version string) helmrepo.Archive {
 	t.Helper()
 	dir := tree(t, map[string]string{"Chart.yaml": "apiVersion: v2\nname: " + name + "\nversion: " + version + "\n"})
-	a, err := helmrepo.Package(dir, "7.0.1", epoch)
+	a, err := helmrepo.Package(dir, helmrepo.Release{AppVersion: "7.0.1", Date: epoch})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,12 +24,18 @@ const (
 	layerMediaType  types.MediaType = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 )
 
-// Repository is what PublishOCI asks of a registry.
+// Repository is what an OCI asks of a registry.
 type Repository interface {
 	// Name is the repository, such as ghcr.io/acme/charts/opennebula.
 	Name() string
 	// Digest is what a tag stands for; registry.ErrNotFound when there is no such tag.
 	Digest(ctx context.Context, tag string) (string, error)
+	// Tags are all tags of the repository; one that does not exist has none.
+	Tags(ctx context.Context) ([]string, error)
+	// Artifact reads what a tag stands for; registry.ErrNotFound when there is no such tag.
+	Artifact(ctx context.Context, tag string) (registry.Artifact, error)
+	// Blob reads what a descriptor describes, and nothing else; registry.ErrNotFound when it is not there.
+	Blob(ctx context.Context, of v1.Descriptor) ([]byte, error)
 	// Push sends an artifact whole and tags it; registry.ErrTagTaken when the tag stands for another.
 	Push(ctx context.Context, artifact registry.Artifact, tag string) (digest string, err error)
 }
@@ -37,10 +43,10 @@ type Repository interface {
 var _ Repository = (*registry.Repository)(nil)
 
 // PublishOCI pushes an archive to a registry in the form that `helm push` gives it, tagged with its version; a `+`, which no tag may have,
-// is written `_` as Helm does. The repository's name must end in the chart's, as Helm requires. The same archive always has the same
-// digest there: when the tag stands for it nothing is sent, and when the tag stands for anything else the error is ErrVersionTaken.
+// is written `_` as Helm does. The repository's name must end in the chart's, as Helm requires. When the tag stands for the archive already
+// nothing is sent, whoever has pushed it, and when it stands for anything else the error is ErrVersionTaken.
 func PublishOCI(ctx context.Context, repo Repository, a Archive) (Result, error) {
-	tag := strings.ReplaceAll(a.Version, "+", "_")
+	tag := tagOf(a.Version)
 	location := "oci://" + repo.Name() + ":" + tag
 	if err := CheckOCI(repo.Name(), a.Name); err != nil {
 		return Result{}, fmt.Errorf("publish chart %s: %w", location, err)
@@ -60,7 +66,14 @@ func PublishOCI(ctx context.Context, repo Repository, a Archive) (Result, error)
 	case err == nil && there == digest:
 		return Result{Location: location, Digest: digest}, nil
 	case err == nil:
-		return Result{}, a.taken("%s is %s and this chart would be %s", location, there, digest)
+		same, err := a.isIn(ctx, repo, there)
+		if err != nil {
+			return Result{}, fmt.Errorf("publish chart %s: %w", location, err)
+		}
+		if !same {
+			return Result{}, a.taken("%s is %s and this chart would be %s", location, there, digest)
+		}
+		return Result{Location: location, Digest: there}, nil
 	case !errors.Is(err, registry.ErrNotFound):
 		return Result{}, fmt.Errorf("publish chart %s: %w", location, err)
 	}
@@ -78,6 +91,19 @@ func CheckOCI(repository, chart string) error {
 		return fmt.Errorf("the repository's name must end in the chart's: use <registry>/<owner>/.../%s", chart)
 	}
 	return nil
+}
+
+// isIn tells whether an artifact has this very archive: of who else pushes a chart, only the manifest differs, such as by its date.
+func (a Archive) isIn(ctx context.Context, repo Repository, digest string) (bool, error) {
+	artifact, err := repo.Artifact(ctx, digest)
+	if err != nil {
+		return false, err
+	}
+	layer, err := chartLayer(artifact)
+	if errors.Is(err, ErrForeign) {
+		return false, nil
+	}
+	return layer.Digest.Hex == a.Digest, err
 }
 
 // image is the archive as an OCI artifact: the config is the chart's metadata, the one layer is the archive.

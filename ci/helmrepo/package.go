@@ -32,51 +32,70 @@ type Archive struct {
 	Digest string
 }
 
-// Package makes the archive of the chart in chartDir, with Helm's own loader (.helmignore is obeyed) and writer. The version is that
-// of Chart.yaml; appVersion takes the place of the one there. Everything in the archive is dated epoch, which must be set: the same
-// sources, appVersion and epoch give the same bytes. Nothing in chartDir is changed.
+// Release is what a chart is packaged for.
+type Release struct {
+	// Version is the chart's own. Empty is the one in Chart.yaml.
+	Version string
+	// AppVersion is the version of OpenNebula that the chart installs. It replaces the one in Chart.yaml.
+	AppVersion string
+	// Date dates everything in the archive.
+	Date time.Time
+	// Image is the image that the chart runs unless values name another. Nil keeps the one that the sources name.
+	Image *Image
+}
+
+// Package makes the archive of the chart in chartDir, with Helm's own loader (.helmignore is obeyed) and writer. AppVersion and Date must
+// be set: the same sources and the same release give the same bytes. Nothing in chartDir is changed.
 //
-// A dependency that Chart.yaml declares and charts/ lacks is an error, as is a version that is no full semantic version.
-func Package(chartDir, appVersion string, epoch time.Time) (Archive, error) {
-	archive, err := pack(chartDir, appVersion, epoch)
+// A dependency that Chart.yaml declares and charts/ lacks is an error, as is a version that is not a full semantic version.
+func Package(chartDir string, of Release) (Archive, error) {
+	archive, err := pack(chartDir, of)
 	if err != nil {
 		return Archive{}, fmt.Errorf("package chart %s: %w", chartDir, err)
 	}
 	return archive, nil
 }
 
-func pack(chartDir, appVersion string, epoch time.Time) (Archive, error) {
+func pack(chartDir string, of Release) (Archive, error) {
 	switch {
-	case appVersion == "":
+	case of.AppVersion == "":
 		return Archive{}, errors.New("no appVersion given: it is the version of OpenNebula that the chart installs")
-	case epoch.IsZero():
-		return Archive{}, errors.New("no epoch given: without one the archive would carry today's date and differ each time")
+	case of.Date.IsZero():
+		return Archive{}, errors.New("no date given: without one the archive would carry today's date and differ each time")
 	}
 	c, err := load(chartDir)
 	if err != nil {
 		return Archive{}, err
 	}
-	c.Metadata.AppVersion = appVersion
+	c.Metadata.AppVersion = of.AppVersion
+	if of.Version != "" {
+		c.Metadata.Version = of.Version
+	}
+	if of.Image != nil {
+		if err := of.Image.writeTo(c); err != nil {
+			return Archive{}, err
+		}
+	}
 	sortDependencies(c)
-	c.StampModTimes(epoch)
+	c.StampModTimes(of.Date)
 	data, err := save(c)
 	if err != nil {
 		return Archive{}, err
 	}
-	sum := sha256.Sum256(data)
-	archive := Archive{
-		Name:       c.Metadata.Name,
-		Version:    c.Metadata.Version,
-		AppVersion: c.Metadata.AppVersion,
-		Filename:   filename(c.Metadata),
-		Data:       data,
-		Digest:     hex.EncodeToString(sum[:]),
-	}
+	archive := archiveOf(c.Metadata, data)
 	// Helm's writer ignores errors when it closes the file: what a full disk cut off is found here.
 	if _, err := archive.open(); err != nil {
 		return Archive{}, err
 	}
 	return archive, nil
+}
+
+// archiveOf is the archive with a chart of this metadata.
+func archiveOf(m *chart.Metadata, data []byte) Archive {
+	sum := sha256.Sum256(data)
+	return Archive{
+		Name: m.Name, Version: m.Version, AppVersion: m.AppVersion, Filename: filename(m), Data: data, Digest: hex.EncodeToString(sum[:]),
+	}
 }
 
 func load(chartDir string) (*chart.Chart, error) {

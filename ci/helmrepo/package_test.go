@@ -24,7 +24,7 @@ import (
 func TestPackage(t *testing.T) {
 	dir := tree(t, chartFiles("opennebula", "0.2.0"))
 	before := content(t, dir)
-	a, err := helmrepo.Package(dir, "7.0.1", epoch)
+	a, err := helmrepo.Package(dir, helmrepo.Release{AppVersion: "7.0.1", Date: epoch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func headers(t *testing.T, archive []byte) []*tar.Header {
 func TestPackageIsReproducible(t *testing.T) {
 	files := chartFiles("opennebula", "0.2.0")
 	files["Chart.lock"] = "dependencies: []\ndigest: sha256:0\ngenerated: \"2020-01-01T00:00:00+02:00\"\n"
-	first, err := helmrepo.Package(tree(t, files), "7.0.1", epoch)
+	first, err := helmrepo.Package(tree(t, files), helmrepo.Release{AppVersion: "7.0.1", Date: epoch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestPackageIsReproducible(t *testing.T) {
 		if err := os.Chtimes(filepath.Join(dir, "values.yaml"), long, long); err != nil {
 			t.Fatal(err)
 		}
-		again, err := helmrepo.Package(dir, "7.0.1", epoch.In(time.FixedZone("elsewhere", 3600)).Add(300*time.Millisecond))
+		again, err := helmrepo.Package(dir, helmrepo.Release{AppVersion: "7.0.1", Date: epoch.In(time.FixedZone("elsewhere", 3600)).Add(300 * time.Millisecond)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,9 +113,11 @@ func TestPackageIsReproducible(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func() (helmrepo.Archive, error){
-		"appVersion": func() (helmrepo.Archive, error) { return helmrepo.Package(tree(t, files), "7.0.2", epoch) },
+		"appVersion": func() (helmrepo.Archive, error) {
+			return helmrepo.Package(tree(t, files), helmrepo.Release{AppVersion: "7.0.2", Date: epoch})
+		},
 		"epoch": func() (helmrepo.Archive, error) {
-			return helmrepo.Package(tree(t, files), "7.0.1", epoch.Add(time.Hour))
+			return helmrepo.Package(tree(t, files), helmrepo.Release{AppVersion: "7.0.1", Date: epoch.Add(time.Hour)})
 		},
 	} {
 		other, err := change()
@@ -146,20 +148,20 @@ func TestPackageFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := tree(t, test.files)
-			_, err := helmrepo.Package(dir, "7.0.1", epoch)
+			_, err := helmrepo.Package(dir, helmrepo.Release{AppVersion: "7.0.1", Date: epoch})
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), dir) {
 				t.Errorf("error %v, want one with %q that names %s", err, test.want, dir)
 			}
 		})
 	}
 	dir := tree(t, chartFiles("opennebula", "0.1.0"))
-	if _, err := helmrepo.Package(dir, "", epoch); err == nil || !strings.Contains(err.Error(), "no appVersion given") {
+	if _, err := helmrepo.Package(dir, helmrepo.Release{Date: epoch}); err == nil || !strings.Contains(err.Error(), "no appVersion given") {
 		t.Errorf("without appVersion: %v", err)
 	}
-	if _, err := helmrepo.Package(dir, "7.0.1", time.Time{}); err == nil || !strings.Contains(err.Error(), "no epoch given") {
-		t.Errorf("without epoch: %v", err)
+	if _, err := helmrepo.Package(dir, helmrepo.Release{AppVersion: "7.0.1"}); err == nil || !strings.Contains(err.Error(), "no date given") {
+		t.Errorf("without a date: %v", err)
 	}
-	if _, err := helmrepo.Package(filepath.Join(dir, "none"), "7.0.1", epoch); err == nil || !strings.Contains(err.Error(), dir) {
+	if _, err := helmrepo.Package(filepath.Join(dir, "none"), helmrepo.Release{AppVersion: "7.0.1", Date: epoch}); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("a directory that does not exist: %v", err)
 	}
 }

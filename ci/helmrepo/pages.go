@@ -147,32 +147,41 @@ func (p *Pages) publish(ctx context.Context, a Archive, baseURL string, now time
 	if baseURL == "" {
 		baseURL = p.URL()
 	}
+	err = p.try(ctx, now, func(g *git) error {
+		published, err = p.attempt(ctx, g, a, baseURL, now)
+		return err
+	})
+	return published && err == nil, err
+}
+
+// try has something done in a repository of its own, and again when the branch has moved or git has failed in a way that may pass.
+func (p *Pages) try(ctx context.Context, now time.Time, do func(*git) error) (err error) {
 	dir, err := os.MkdirTemp("", "pages-")
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	g, err := newGit(ctx, dir, p.remote, p.token, now)
 	if err != nil {
-		return false, err
+		return err
 	}
 	backoff := p.backoff
 	for attempt := 1; ; attempt++ {
-		published, err := p.attempt(ctx, g, a, baseURL, now)
+		err := do(g)
 		var failed *gitError
 		if err == nil || !errors.Is(err, errMoved) && !errors.As(err, &failed) {
-			return published, err
+			return err
 		}
 		if errors.As(err, &failed) {
 			if advice := p.advice(failed); advice != "" {
-				return false, fmt.Errorf("%w: %s", err, advice)
+				return fmt.Errorf("%w: %s", err, advice)
 			}
 		}
 		if attempt >= p.backoff.Steps {
-			return false, fmt.Errorf("given up after %d attempts: %w", attempt, err)
+			return fmt.Errorf("given up after %d attempts: %w", attempt, err)
 		}
 		if err := wait(ctx, backoff.Step()); err != nil {
-			return false, err
+			return err
 		}
 	}
 }
@@ -262,18 +271,11 @@ func (p *Pages) fetch(ctx context.Context, g *git) (commit string, tree map[stri
 
 // changes are the files that the branch lacks.
 func (p *Pages) changes(ctx context.Context, g *git, tree map[string]treeEntry, a Archive, baseURL string, now time.Time) ([]file, error) {
-	var index []byte
-	at := tree[indexName]
-	if err := at.file(indexName); err != nil {
+	index, err := g.content(ctx, tree, indexName)
+	if err != nil {
 		return nil, err
 	}
-	if at.object != "" {
-		var err error
-		if index, err = g.run(ctx, nil, "cat-file", "blob", at.object); err != nil {
-			return nil, err
-		}
-	}
-	at = tree[a.Filename]
+	at := tree[a.Filename]
 	if err := at.file(a.Filename); err != nil {
 		return nil, err
 	}

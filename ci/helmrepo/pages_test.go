@@ -242,7 +242,7 @@ func TestPagesHostileBranch(t *testing.T) {
 		}, "the index does not have it"},
 		"version is taken": {func(dir string) []string {
 			return []string{"100644 blob " + blob(t, dir, content(t, published)["index.yaml"]) + "\tindex.yaml"}
-		}, "raise `version`"},
+		}, "run again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := bare(t)

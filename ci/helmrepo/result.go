@@ -20,6 +20,6 @@ type Result struct {
 
 // taken is ErrVersionTaken with what was found.
 func (a Archive) taken(format string, args ...any) error {
-	return fmt.Errorf("publish chart %s %s: %w: %s; raise `version` in the chart's Chart.yaml",
+	return fmt.Errorf("publish chart %s %s: %w: %s; run again to have its version counted anew",
 		a.Name, a.Version, ErrVersionTaken, fmt.Sprintf(format, args...))
 }

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -11,7 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
 
 	"opennebula-kube/ci/gate"
 	"opennebula-kube/ci/helmrepo"
@@ -39,6 +44,39 @@ func fileNames(report *pipeline.Report) []string {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// chartImage is the image that the chart of a run refers to.
+func chartImage(t *testing.T, report *pipeline.Report) string {
+	t.Helper()
+	at := slices.IndexFunc(report.Files, func(f pipeline.File) bool { return strings.HasSuffix(f.Name, ".tgz") })
+	if at < 0 {
+		t.Fatalf("no chart among %v", fileNames(report))
+	}
+	chart, err := loader.LoadArchive(bytes.NewReader(report.Files[at].Data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at = slices.IndexFunc(chart.Files, func(f *common.File) bool { return f.Name == "files/image.yaml" })
+	var image helmrepo.Image
+	if err := yaml.Unmarshal(chart.Files[at].Data, &image); err != nil {
+		t.Fatal(err)
+	}
+	return image.String()
+}
+
+// chartVersions are the version in Chart.yaml, and the next one.
+func chartVersions(t *testing.T) (first, next string) {
+	t.Helper()
+	chart, err := loader.LoadDir("../../chart/opennebula")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := semver.StrictNewVersion(chart.Metadata.Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.String(), v.IncPatch().String()
 }
 
 func TestFirstRelease(t *testing.T) {
@@ -81,6 +119,9 @@ func TestFirstRelease(t *testing.T) {
 	}
 	if report.Chart.AppVersion != "7.2.0" || len(report.Chart.Published) != 1 {
 		t.Errorf("chart %+v", report.Chart)
+	}
+	if want := w.Images.Name() + ":7.2.0-1@" + report.Image.Digest; chartImage(t, report) != want {
+		t.Errorf("the chart refers to %s, want %s", chartImage(t, report), want)
 	}
 }
 
@@ -136,8 +177,15 @@ func TestRebuild(t *testing.T) {
 					t.Errorf("%s is at %s, want %s", tag, tags[tag], want)
 				}
 			}
-			if third := w.released(t); third.Plan.Action != release.Nothing {
+			third := w.released(t)
+			if third.Plan.Action != release.Nothing {
 				t.Errorf("a third run: %s, %v", third.Plan.Action, third.Plan.Reasons)
+			}
+			if one, two := chartVersions(t); first.Chart.Version != one || second.Chart.Version != two || third.Chart.Version != two || third.Chart.Published[0].Published {
+				t.Errorf("chart %+v, then %+v, then %+v", first.Chart, second.Chart, third.Chart)
+			}
+			if want := w.Images.Name() + ":7.2.0-2@" + second.Image.Digest; chartImage(t, third) != want {
+				t.Errorf("the chart refers to %s, want %s", chartImage(t, third), want)
 			}
 		})
 	}
@@ -215,7 +263,13 @@ func TestPromoteAfterAnInterruptedRun(t *testing.T) {
 	}
 	w.faults.Clear()
 	w.engine.builds, w.engine.trials = nil, nil
+	w.options.DryRun = true
+	dry := w.released(t)
+	w.options.DryRun = false
 	second := w.released(t)
+	if chartImage(t, dry) != chartImage(t, second) {
+		t.Errorf("the chart of the dry run refers to %s, that of the release to %s", chartImage(t, dry), chartImage(t, second))
+	}
 	if second.Plan.Action != release.Promote || len(w.engine.builds)+len(w.engine.trials) > 0 {
 		t.Errorf("action %s after %d builds and trials %v, want promote without any", second.Plan.Action, len(w.engine.builds), w.engine.trials)
 	}
@@ -341,20 +395,61 @@ func TestDryRunChangesNothing(t *testing.T) {
 	if report.Image != nil {
 		t.Errorf("a dry run tells of a released image: %+v", report.Image)
 	}
+	// What would be pushed is what a run pushes.
+	w.options.DryRun = false
+	w.faults.Clear()
+	if want := chartImage(t, w.released(t)); chartImage(t, report) != want {
+		t.Errorf("the chart refers to %s, want %s", chartImage(t, report), want)
+	}
 }
 
-func TestChartVersionTaken(t *testing.T) {
+// Without a registry there is nothing that the chart could refer to but what its sources name.
+func TestDryRunWithoutRegistry(t *testing.T) {
 	w := newWorld(t, "7.2.0")
-	w.released(t)
+	w.options.DryRun, w.Images = true, nil
+	if got := chartImage(t, w.released(t)); got != "ghcr.io/opennebula-kube/opennebula:@" {
+		t.Errorf("the chart refers to %s", got)
+	}
+}
+
+// A new OpenNebula reaches those who use the chart without a change of Chart.yaml.
+func TestChartOfNextRelease(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	first := w.released(t)
 	next := w.releases[0]
 	next.Version, next.Line, next.PackageVersion = "7.4.0", "7.4", "7.4.0-1"
 	w.releases = append(w.releases, next)
-	report, err := w.release(t)
-	if !errors.Is(err, helmrepo.ErrVersionTaken) {
-		t.Fatalf("error %v, want ErrVersionTaken", err)
+	w.options.DryRun = true
+	dry := w.released(t)
+	w.options.DryRun = false
+	second := w.released(t)
+	if one, two := chartVersions(t); first.Chart.Version != one || second.Chart.Version != two || second.Chart.AppVersion != "7.4.0" || dry.Chart.Version != two {
+		t.Errorf("chart %+v, then %+v, of the dry run %+v", first.Chart, second.Chart, dry.Chart)
 	}
-	if report.Image == nil || !slices.Contains(report.Image.Tags, "latest") {
-		t.Errorf("the image, which is fine, was not released: %+v", report.Image)
+	if want := w.Images.Name() + ":7.4.0-1@" + second.Image.Digest; chartImage(t, second) != want {
+		t.Errorf("the chart refers to %s, want %s", chartImage(t, second), want)
+	}
+}
+
+// Somebody else publishes the version that was counted, between the count and the publication.
+func TestChartCountedAgain(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	w.Progress = func(e pipeline.Event) {
+		if e.Stage != "publish" || e.State != pipeline.Started {
+			return
+		}
+		a, err := helmrepo.Package(w.options.Chart.Dir, helmrepo.Release{AppVersion: "7.0.0", Date: today})
+		if err != nil {
+			t.Error(err)
+		}
+		if _, err := helmrepo.PublishDirectory(w.options.Chart.RepositoryDir, a, "", today); err != nil {
+			t.Error(err)
+		}
+	}
+	report := w.released(t)
+	if one, two := chartVersions(t); report.Chart.Version != two || !slices.Contains(fileNames(report), "opennebula-"+two+".tgz") ||
+		slices.Contains(fileNames(report), "opennebula-"+one+".tgz") {
+		t.Errorf("chart %+v, files %v", report.Chart, fileNames(report))
 	}
 }
 

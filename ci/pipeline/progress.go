@@ -61,6 +61,8 @@ type run struct {
 	*Pipeline
 	options Options
 	report  *Report
+	// ships is the image that the run has released or found released; of a dry run, the one that it would release.
+	ships *ImageReport
 }
 
 func (p *Pipeline) begin(options Options) *run {

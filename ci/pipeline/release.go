@@ -25,7 +25,7 @@ func (p *Pipeline) Release(ctx context.Context, options Options) (Reports, error
 		if err := r.image(ctx, t); err != nil {
 			return err
 		}
-		return r.chart(ctx, *t)
+		return r.chart(ctx, *t, r.ships)
 	})
 }
 
@@ -255,14 +255,18 @@ func (r *run) build(ctx context.Context, t target, plan release.Plan) error {
 	} else if err := r.trial(ctx, image, t); err != nil {
 		return err
 	}
+	kept := same && !r.options.Rebuild
+	if kept {
+		plan.Revision--
+	}
 	if r.options.DryRun {
+		r.ship(image.Digest, plan)
 		r.skip("push", "dry run: "+r.repository()+":"+plan.RevisionTag()+" would be "+image.Digest)
 		r.skip("promote", "dry run: would move "+describe(plan.Moves))
 		return nil
 	}
-	if same && !r.options.Rebuild {
+	if kept {
 		r.skip("push", "the build is the same as "+plan.Published.Ref)
-		plan.Revision--
 		return r.promote(ctx, plan, image.Digest)
 	}
 	if err := r.stage("push", r.Images.Name()+":"+plan.RevisionTag(), func() (string, error) {
@@ -313,6 +317,7 @@ func (r *run) sbom(ctx context.Context, image Image) error {
 // promote moves the plan's tags to the digest, which is in the registry already.
 func (r *run) promote(ctx context.Context, plan release.Plan, digest string) error {
 	if r.options.DryRun {
+		r.ship(digest, plan)
 		r.skip("promote", "dry run: would move "+describe(plan.Moves))
 		return nil
 	}
@@ -341,7 +346,16 @@ func (r *run) repository() string {
 }
 
 func (r *run) released(digest string, plan release.Plan) {
-	r.report.Image = &ImageReport{
+	r.ship(digest, plan)
+	r.report.Image = r.ships
+}
+
+// ship has the chart refer to an image, unless there is no repository that it goes to.
+func (r *run) ship(digest string, plan release.Plan) {
+	if r.Images == nil {
+		return
+	}
+	r.ships = &ImageReport{
 		Repository: r.Images.Name(),
 		Digest:     digest,
 		Platforms:  plan.Platforms,

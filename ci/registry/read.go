@@ -3,9 +3,11 @@ package registry
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
@@ -65,6 +67,29 @@ func (r *Repository) Artifact(ctx context.Context, tagOrDigest string) (Artifact
 		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
 	return artifact, nil
+}
+
+// Blob returns the content that a descriptor describes, checked against it; ErrNotFound when the registry does not have it. The caller sees to
+// its size.
+func (r *Repository) Blob(ctx context.Context, of v1.Descriptor) ([]byte, error) {
+	doing := fmt.Sprintf("read blob %s in %s", of.Digest, r.given)
+	layer, err := r.puller.Layer(ctx, r.repo.Digest(of.Digest.String()))
+	if err != nil {
+		return nil, r.fail(doing, err)
+	}
+	content, err := layer.Compressed()
+	if err != nil {
+		return nil, r.fail(doing, err)
+	}
+	defer func() { _ = content.Close() }()
+	data, err := io.ReadAll(io.LimitReader(content, of.Size+1))
+	if err != nil {
+		return nil, r.fail(doing, err)
+	}
+	if int64(len(data)) != of.Size {
+		return nil, fmt.Errorf("%s: it has not the %d bytes that its manifest says", doing, of.Size)
+	}
+	return data, nil
 }
 
 func asArtifact(desc *remote.Descriptor) (Artifact, error) {

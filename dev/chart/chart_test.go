@@ -2,6 +2,7 @@ package chart
 
 import (
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -9,12 +10,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"k8s.io/pod-security-admission/api"
 
+	"opennebula-kube/ci/helmrepo"
 	"opennebula-kube/dev/chart/kubeschema"
 	"opennebula-kube/dev/toolchain"
 )
@@ -183,6 +186,29 @@ func TestImages(t *testing.T) {
 	}
 	if !database {
 		t.Error("MariaDB's image is in none of the value sets")
+	}
+}
+
+// A packaged chart has every image pinned by its digest, whichever Helm renders it.
+func TestPackagedImages(t *testing.T) {
+	image := helmrepo.Image{Repository: "registry.example.org/opennebula", Tag: "7.4.0-2", Digest: "sha256:" + strings.Repeat("0", 64)}
+	archive, err := helmrepo.Package(chartDir, helmrepo.Release{AppVersion: "7.4.0", Date: time.Unix(0, 0), Image: &image})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), archive.Filename)
+	if err := os.WriteFile(file, archive.Data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, helm := range []string{"helm", "helm3"} {
+		manifests, err := Template(t.Context(), tool(t, helm), file, "", Cluster{KubeVersion: "1.30.0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := strings.Count(manifests, fmt.Sprintf("image: %q", image))
+		if pinned, all := strings.Count(manifests, "@sha256:"), strings.Count(manifests, "image: "); own == 0 || pinned != all {
+			t.Errorf("%s: %d of %d images are pinned, and %d are %s", helm, pinned, all, own, image)
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +14,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
 
 	"opennebula-kube/ci/release"
 	"opennebula-kube/dev/sandbox/apt"
@@ -110,19 +119,29 @@ func TestChartVerbs(t *testing.T) {
 		t.Error(err)
 	}
 	out := t.TempDir()
-	stdout, _, err := run(t, nil, append([]string{"chart", "package", "--source", "../..", "--version", "7.0.1", "--output", out}, from...)...)
+	images := released(t, "7.0.1-1", "7.0.1-2", "7.2.0-1")
+	arguments := slices.Concat([]string{"chart", "package", "--source", "../..", "--output", out}, from)
+	stdout, _, err := run(t, nil, append(arguments, "--version", "7.0.1", "--registry", images)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(strings.TrimSpace(stdout)); err != nil {
-		t.Error(err)
+	packaged, err := loader.Load(strings.TrimSpace(stdout))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(packaged.Files, func(f *common.File) bool { return f.Name == "files/image.yaml" })
+	if !strings.Contains(string(packaged.Files[at].Data), "repository: "+images+"\ntag: 7.0.1-2\ndigest: sha256:") {
+		t.Errorf("the chart refers to\n%s", packaged.Files[at].Data)
+	}
+	if _, _, err := run(t, nil, arguments...); err != nil {
+		t.Errorf("without a registry: %v", err)
 	}
 	repository, pages := filepath.Join(out, "charts"), filepath.Join(out, "pages.git")
 	if output, err := exec.CommandContext(t.Context(), "git", "init", "--bare", pages).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	for _, end := range []string{".tgz\n", ".tgz (was there already)\n"} {
-		stdout, _, err := run(t, nil, append([]string{"chart", "publish", "--source", "../..", "--chart-repository", repository, "--pages", pages}, from...)...)
+		stdout, _, err := run(t, nil, append([]string{"chart", "publish", "--source", "../..", "--registry", images, "--chart-repository", repository, "--pages", pages}, from...)...)
 		if lines := strings.SplitAfter(stdout, "\n"); err != nil || len(lines) != 3 || !strings.HasPrefix(lines[0], repository) ||
 			!strings.HasPrefix(lines[1], pages+"#gh-pages/opennebula-") || !strings.HasSuffix(lines[0], end) || !strings.HasSuffix(lines[1], end) {
 			t.Errorf("published %q, %v, want %q at the end of two lines", stdout, err, end)
@@ -131,6 +150,28 @@ func TestChartVerbs(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(repository, "index.yaml")); err != nil {
 		t.Error(err)
 	}
+}
+
+// released is a repository that has images under these tags.
+func released(t *testing.T, tags ...string) string {
+	t.Helper()
+	server := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	repository := strings.TrimPrefix(server.URL, "http://") + "/acme/opennebula"
+	for _, tag := range tags {
+		image, err := random.Image(100, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref, err := name.NewTag(repository + ":" + tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.Write(ref, image); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return repository
 }
 
 func TestErrorsSayWhatToDo(t *testing.T) {
@@ -166,6 +207,11 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{[]string{"build", "--source", t.TempDir(), "--output", filepath.Join(t.TempDir(), "new")}, "--source"},
 		{append([]string{"build", "--output", t.TempDir()}, image...), "exists"},
 		{[]string{"chart", "lint", "--source", t.TempDir()}, "Chart.yaml"},
+		{append([]string{"chart", "publish"}, image...), "--registry"},
+		{
+			append([]string{"chart", "publish", "--source", "../..", "--registry", released(t, "7.0.1-1"), "--chart-repository", t.TempDir()}, upstream(t)...),
+			"has no released image of OpenNebula 7.2.0; release it first",
+		},
 	} {
 		_, _, err := run(t, nil, test.args...)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -215,9 +261,9 @@ func TestPagesToken(t *testing.T) {
 	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	from := upstream(t)
+	from, images := upstream(t), released(t, "7.2.0-1")
 	for want, args := range map[string][]string{"from-environment": nil, "from-file": {"--pages-token-file", file}} {
-		args = slices.Concat([]string{"chart", "publish", "--source", "../..", "--pages", server.URL + "/charts"}, from, args)
+		args = slices.Concat([]string{"chart", "publish", "--source", "../..", "--registry", images, "--pages", server.URL + "/charts"}, from, args)
 		_, _, err := run(t, map[string]string{tokenVariable: "from-environment"}, args...)
 		if err == nil || !strings.Contains(err.Error(), "contents: write") {
 			t.Errorf("%v: error %v", args, err)

@@ -66,7 +66,9 @@ func (d *daggerWorld) testSame(t *testing.T) {
 	}
 	t.Run("chart publish", func(t *testing.T) {
 		repository, changed := t.TempDir(), filepath.Join(t.TempDir(), "changed")
-		arguments := append([]string{"chart", "publish", "--chart-repository", repository}, upstream...)
+		images, _ := d.repository("dagger-chart")
+		pushAny(t, images, "7.2.0-1")
+		arguments := append([]string{"chart", "publish", "--registry", images, "--chart-repository", repository}, upstream...)
 		d.call(t, append(arguments, "repository", "export", "--path", changed)...)
 		if index := readFile(t, filepath.Join(changed, "index.yaml")); !strings.Contains(index, chartArchive(t)) {
 			t.Errorf("the chart is not in the repository that comes back:\n%s", index)
@@ -136,7 +138,7 @@ func (d *daggerWorld) testErrors(t *testing.T) {
 		},
 		"a severity that is none": {append([]string{"plan", "--severity", "AWFUL"}, d.planArgs("severity")...), []string{"AWFUL", "CRITICAL"}},
 		"an age that is none":     {append([]string{"plan", "--db-max-age", "old"}, d.planArgs("age")...), []string{"--db-max-age", "48h"}},
-		"no chart repository":     {append([]string{"chart", "publish"}, d.upstreamArgs()...), []string{"no place to publish"}},
+		"no chart repository":     {append([]string{"chart", "publish", "--registry", "ghcr.io/acme/opennebula"}, d.upstreamArgs()...), []string{"no place to publish"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			output, err := d.tryCall(t, c.args...)

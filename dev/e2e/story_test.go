@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,12 +13,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 	chart "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
 	"helm.sh/helm/v4/pkg/repo/v1"
 
 	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/helmrepo"
 	"opennebula-kube/ci/pipeline"
 	"opennebula-kube/ci/release"
 	"opennebula-kube/dev/sandbox"
@@ -231,7 +236,8 @@ func (s *story) wantSummary(t *testing.T, o outcome, digest string) {
 	}
 }
 
-// wantChart checks that the chart that the run packaged is in all places, and can be installed from them.
+// wantChart checks that the chart that the run packaged refers to the newest image, and is in all places beside those before it: each revision of the
+// image has a version of its own.
 func (s *story) wantChart(t *testing.T, o outcome) {
 	t.Helper()
 	report := o.report.Chart
@@ -240,12 +246,16 @@ func (s *story) wantChart(t *testing.T, o outcome) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if loaded.Name() != "opennebula" || loaded.AppVersion() != "7.2.0" || loaded.Metadata.Version != report.Version {
-		t.Errorf("the chart is %+v", loaded.Metadata)
+	versions := chartVersions(t, len(s.published))
+	if loaded.Name() != "opennebula" || loaded.AppVersion() != "7.2.0" || loaded.Metadata.Version != report.Version || report.Version != versions[len(versions)-1] {
+		t.Errorf("the chart is %+v, want the last of %v", loaded.Metadata, versions)
 	}
 	if err := loaded.Validate(); err != nil {
 		t.Errorf("the chart is not valid: %v", err)
 	}
+	wantImage(t, loaded, helmrepo.Image{
+		Repository: s.image, Tag: release.RevisionTag("7.2.0", len(s.published)), Digest: s.published[len(s.published)-1],
+	})
 
 	index, err := repo.LoadIndexFile(filepath.Join(s.chartDir, "index.yaml"))
 	if err != nil {
@@ -262,13 +272,47 @@ func (s *story) wantChart(t *testing.T, o outcome) {
 	}
 
 	tags := tagsOf(t, s.charts)
-	if len(tags) != 1 || tags[report.Version] == "" {
-		t.Fatalf("the chart's repository has tags %v", tags)
+	if diff := cmp.Diff(versions, slices.Sorted(maps.Keys(tags))); diff != "" || len(index.Entries["opennebula"]) != len(versions) {
+		t.Fatalf("the chart's repository has other tags, or the index not as many versions:\n%s", diff)
 	}
 	pulled := wholeChart(t, s.charts, tags[report.Version])
 	if diff := cmp.Diff(loaded.Metadata, pulled.Metadata); diff != "" {
 		t.Errorf("the chart in the registry differs (-packaged +pulled):\n%s", diff)
 	}
+}
+
+// chartVersions are the first n versions of the chart: the one in Chart.yaml, and those that are counted from there.
+func chartVersions(t *testing.T, n int) []string {
+	t.Helper()
+	metadata, err := chartutil.LoadChartfile(filepath.Join(root, "chart/opennebula/Chart.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := semver.StrictNewVersion(metadata.Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions := make([]string, n)
+	for i := range versions {
+		versions[i] = fmt.Sprintf("%d.%d.%d", v.Major(), v.Minor(), v.Patch()+uint64(i))
+	}
+	return versions
+}
+
+// wantImage checks which image a chart refers to.
+func wantImage(t *testing.T, c *chart.Chart, want helmrepo.Image) {
+	t.Helper()
+	for _, file := range c.Files {
+		if file.Name != "files/image.yaml" {
+			continue
+		}
+		var image helmrepo.Image
+		if err := yaml.Unmarshal(file.Data, &image); err != nil || image != want {
+			t.Errorf("the chart refers to %s, want %s (%v)", image, want, err)
+		}
+		return
+	}
+	t.Error("the chart has no files/image.yaml")
 }
 
 func wholeChart(t *testing.T, repository, digest string) *chart.Chart {
@@ -353,6 +397,7 @@ func (s *story) baseUpdated(t *testing.T) {
 		t.Error("the rebuilt image is the old one")
 	}
 	s.wantState(t)
+	s.wantChart(t, o)
 	if got := config(t, artifact(t, s.image, s.published[1])).Config.Labels[release.LabelBaseDigest]; got != now {
 		t.Errorf("the image says that it is built on %s, want %s", got, now)
 	}
@@ -380,6 +425,7 @@ func (s *story) sourcesChanged(t *testing.T) {
 	o := s.run(t, append(s.args, "--source", changed)...).passed(t).planned(t, release.Rebuild, "digest of the image's sources has changed")
 	s.published = append(s.published, o.report.Image.Digest)
 	s.wantState(t)
+	s.wantChart(t, o)
 	if s.run(t, append(s.args, "--source", changed)...).passed(t).planned(t, release.Nothing); s.published[2] == s.published[1] {
 		t.Error("the rebuilt image is the old one")
 	}
@@ -389,6 +435,7 @@ func (s *story) sourcesChanged(t *testing.T) {
 		t.Errorf("the same sources give %s, gave %s before", s.published[3], s.published[1])
 	}
 	s.wantState(t)
+	s.wantChart(t, o)
 }
 
 // fixed has a vulnerability appear whose fix is in the next build of the packages, and then that build.
@@ -411,6 +458,7 @@ func (s *story) fixed(t *testing.T) {
 		planned(t, release.Rebuild, "a fix exists now for CVE-2099-2001", "package version has changed from 7.2.0-1 to 7.2.0-2")
 	s.published = append(s.published, o.report.Image.Digest)
 	s.wantState(t)
+	s.wantChart(t, o)
 	if found := installed(t, artifact(t, s.image, o.report.Image.Digest)); found["opennebula"] != "7.2.0-2" {
 		t.Errorf("the image has opennebula %q, want the one with the fix", found["opennebula"])
 	}

@@ -10,10 +10,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 
 	"opennebula-kube/ci/gate"
+	"opennebula-kube/ci/helmrepo"
+	"opennebula-kube/ci/registry"
 	"opennebula-kube/ci/release"
 	"opennebula-kube/dev/sandbox/trivydb"
 )
@@ -173,7 +176,12 @@ func testVerbs(t *testing.T, w *world) {
 			t.Errorf("appVersion is %s", loaded.AppVersion())
 		}
 
-		_, charts := w.repository("chart")
+		image, charts := w.repository("chart")
+		images := map[string]helmrepo.Image{}
+		for _, version := range []string{"7.0.2", "7.2.0"} {
+			images[version] = pushAny(t, image, version+"-1")
+		}
+		args = append(args, "--registry", image)
 		dir := filepath.Join(t.TempDir(), "charts")
 		publish := slices.Concat([]string{"chart", "publish"}, args,
 			[]string{"--line", "7.0", "--chart-registry", charts, "--chart-repository", dir, "--chart-repository-url", "https://charts.example.org"})
@@ -181,27 +189,56 @@ func testVerbs(t *testing.T, w *world) {
 		if strings.Contains(o.stdout, "already") || !strings.Contains(o.stdout, "oci://"+charts) {
 			t.Errorf("it printed:\n%s", o.stdout)
 		}
+		packaged = strings.TrimSpace(w.run(t, slices.Concat([]string{"chart", "package"}, args, []string{"--line", "7.0", "--output", output})...).passed(t).stdout)
+		archive = []byte(readFile(t, packaged))
 		if served := readFile(t, filepath.Join(dir, filepath.Base(packaged))); served != string(archive) {
 			t.Error("another archive was published than was packaged")
 		}
 		if index := readFile(t, filepath.Join(dir, "index.yaml")); !strings.Contains(index, "https://charts.example.org/"+filepath.Base(packaged)) {
 			t.Errorf("the index lacks the archive's address:\n%s", index)
 		}
-		if got := wholeChart(t, charts, tagsOf(t, charts)[loaded.Metadata.Version]).AppVersion(); got != "7.0.2" {
+		versions := chartVersions(t, 2)
+		first := wholeChart(t, charts, tagsOf(t, charts)[versions[0]])
+		if got := first.AppVersion(); got != "7.0.2" {
 			t.Errorf("appVersion in the registry is %s", got)
 		}
+		wantImage(t, first, images["7.0.2"])
 		if o := w.run(t, publish...).passed(t); strings.Count(o.stdout, "was there already") != 2 {
 			t.Errorf("a second time it printed:\n%s", o.stdout)
 		}
-		// The same version of the chart for another release is other content.
+		// The chart for another release is other content: it has the next version, and what is published stays.
 		before := tagsOf(t, charts)
-		w.run(t, append(publish, "--line", "7.2")...).failed(t, "Chart.yaml")
-		wantTags(t, charts, before)
+		w.run(t, append(publish, "--line", "7.2")...).passed(t)
+		after := tagsOf(t, charts)
+		second := wholeChart(t, charts, after[versions[1]])
+		wantImage(t, second, images["7.2.0"])
+		if len(after) != 2 || after[versions[0]] != before[versions[0]] {
+			t.Errorf("tags %v, before %v", after, before)
+		}
 		if served := readFile(t, filepath.Join(dir, filepath.Base(packaged))); served != string(archive) {
 			t.Error("a published archive was overwritten")
 		}
 		w.run(t, append([]string{"chart", "publish"}, args...)...).failed(t, "no place to publish to")
+		w.run(t, append([]string{"chart", "publish", "--source", root, "--chart-repository", dir}, upstream...)...).failed(t, "--registry")
 	})
+}
+
+// pushAny puts an image, whichever, under a tag.
+func pushAny(t *testing.T, repository, tag string) helmrepo.Image {
+	t.Helper()
+	to, err := registry.Open(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := random.Image(100, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := to.Push(t.Context(), image, tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return helmrepo.Image{Repository: repository, Tag: tag, Digest: digest}
 }
 
 // wantLayout checks that a directory is an OCI layout with the image of a digest and nothing else.

@@ -55,17 +55,34 @@ annotations:
 {{ include "opennebula.selectorLabels" . }}
 {{- end }}
 
-{{/* What comes before the first slash is a registry when it has a dot or a port, or is localhost: global.imageRegistry takes its place. */}}
+{{/*
+The image. The chart was released with one, which files/image.yaml names; it is not part of the values, so that `helm upgrade --reuse-values` takes
+the newer chart's. A repository in the values is a mirror of it. A tag or a digest in the values is another image: nothing of the released one's
+tag and digest stays.
+
+What comes before the first slash of a repository is a registry when it has a dot or a port, or is localhost: global.imageRegistry takes its place.
+*/}}
 {{- define "opennebula.image" -}}
-{{- $repository := .Values.image.repository }}
+{{- $released := .Files.Get "files/image.yaml" | fromYaml }}
+{{- $repository := .Values.image.repository | default $released.repository }}
 {{- with .Values.global.imageRegistry }}
 {{- $repository = printf "%s/%s" . (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $repository "") }}
 {{- end }}
-{{- $image := printf "%s:%s" $repository (.Values.image.tag | default .Chart.AppVersion) }}
-{{- with .Values.image.digest }}
-{{- $image = printf "%s@%s" $image . }}
+{{- $of := $released }}
+{{- if or .Values.image.tag .Values.image.digest }}
+{{- $of = .Values.image }}
 {{- end }}
-{{- $image }}
+{{- $tag := $of.tag }}
+{{- if not (or $of.tag $of.digest) }}
+{{- $tag = .Chart.AppVersion }}
+{{- end }}
+{{- with $tag }}
+{{- $repository = printf "%s:%s" $repository . }}
+{{- end }}
+{{- with $of.digest }}
+{{- $repository = printf "%s@%s" $repository . }}
+{{- end }}
+{{- $repository }}
 {{- end }}
 
 {{- define "opennebula.imagePullSecrets" -}}
