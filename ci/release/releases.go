@@ -81,7 +81,7 @@ func (u *Upstream) Releases(ctx context.Context) (Catalog, error) {
 
 // describe lists the highest of what was passed over.
 func describe(all []PassedOver) string {
-	const shown = 3
+	const shown = 5
 	prefix := ""
 	if len(all) > shown {
 		prefix = fmt.Sprintf("%d others; ", len(all)-shown)

@@ -90,8 +90,8 @@ func (s Selection) parse() (admits func(*semver.Version) bool, err error) {
 // nothing is the error of a selection that admits none of all.
 func (s Selection) nothing(all Catalog) error {
 	passedOver := ""
-	if len(all.PassedOver) > 0 {
-		passedOver = "; passed over: " + describe(all.PassedOver)
+	if meant := s.among(all.PassedOver); len(meant) > 0 {
+		passedOver = "; passed over: " + describe(meant)
 	}
 	if len(all.Releases) == 0 {
 		return errors.New("select a release: upstream has no release that can be installed on Ubuntu 24.04; check its address" + passedOver)
@@ -115,4 +115,24 @@ func (s Selection) nothing(all Catalog) error {
 	}
 	return fmt.Errorf("select a release: none is of %s; upstream has %s%s%s", strings.Join(asked, ", "), prefix, strings.Join(names, ", "),
 		passedOver)
+}
+
+// among returns what was passed over of what the selection means: versions that it admits, and lines that may have one.
+func (s Selection) among(all []PassedOver) []PassedOver {
+	admits, err := s.parse()
+	if err != nil {
+		return nil
+	}
+	var meant []PassedOver
+	for _, p := range all {
+		d, ok := parseDirectory(p.Directory + "/")
+		switch {
+		case !ok:
+		case d.line && (s.Line == "" || s.Line == d.name) && (s.Version == "" || strings.HasPrefix(s.Version, d.name+".")):
+			meant = append(meant, p)
+		case !d.line && admits(d.version):
+			meant = append(meant, p)
+		}
+	}
+	return meant
 }

@@ -70,6 +70,28 @@ func TestPick(t *testing.T) {
 	}
 }
 
+// Of what was passed over, an error names what the selection is about.
+func TestPickNamesWhatWasPassedOver(t *testing.T) {
+	all := release.Catalog{Releases: releases("7.0.1")}
+	for _, d := range []string{"6.8", "7.0.9", "7.2", "7.2.0", "7.2.1", "7.4", "7.4.0", "7.4.1", "7.6.0", "7.8.0", "7.10.0"} {
+		all.PassedOver = append(all.PassedOver, release.PassedOver{Directory: d, Reason: "broken"})
+	}
+	for _, test := range []struct {
+		by   release.Selection
+		want string
+	}{
+		{release.Selection{Version: "7.2.0"}, "; passed over: 7.2: broken; 7.2.0: broken"},
+		{release.Selection{Line: "7.2"}, "; passed over: 7.2: broken; 7.2.0: broken; 7.2.1: broken"},
+		{release.Selection{Constraint: ">=7.6.0", Line: "7.6"}, "; passed over: 7.6.0: broken"},
+		{release.Selection{Constraint: ">7.2.0"}, "; passed over: 4 others; 7.4.0: broken; 7.4.1: broken; 7.6.0: broken; 7.8.0: broken; 7.10.0: broken"},
+		{release.Selection{Line: "8.0"}, "upstream has 7.0.1"},
+	} {
+		if _, err := test.by.Pick(all); err == nil || !strings.HasSuffix(err.Error(), test.want) {
+			t.Errorf("%+v: error %v, want %q at its end", test.by, err, test.want)
+		}
+	}
+}
+
 func TestPickFromNothing(t *testing.T) {
 	if got, err := (release.Selection{Constraint: ">=7.0.0"}).Pick(release.Catalog{}); err == nil || !strings.Contains(err.Error(), "no release that can be installed") {
 		t.Errorf("got %+v, error %v, want an error that says that upstream has none", got, err)

@@ -115,17 +115,22 @@ func testUpstream(t *testing.T, w *world) {
 		wantUndetected(t, o)
 	})
 
-	// One version that somebody has tampered with is passed over, and said; the others are what they were.
+	// One version that somebody has tampered with, in its own directory and in its line's, is passed over, and said; the others are there.
 	t.Run("a version altered after it was signed", func(t *testing.T) {
 		const inRelease = "/repo/7.2.0/Ubuntu/24.04/dists/stable/InRelease"
 		altered := strings.Replace(get(t, w.Upstream+inRelease), "Origin: OpenNebula", "Origin: somebody", 1)
-		w.UpstreamFaults.Inject(httpfault.Fault{Path: inRelease, Effect: httpfault.Body("text/plain", altered)})
+		w.UpstreamFaults.Inject(httpfault.Fault{
+			Match: func(r *http.Request) bool {
+				return strings.HasPrefix(r.URL.Path, "/repo/7.2") && strings.HasSuffix(r.URL.Path, "/InRelease")
+			},
+			Effect: httpfault.Body("text/plain", altered),
+		})
 		defer w.UpstreamFaults.Clear()
 		o := w.run(t, append([]string{"detect-version"}, w.upstreamArgs()...)...).passed(t)
 		if want := "passed over 7.2.0: InRelease has no valid signature by the key " + w.UpstreamFingerprint; o.stdout != "7.0.2\n" || !strings.Contains(o.stderr, want) {
 			t.Errorf("it prints %q and %q, want 7.0.2 and %q", o.stdout, o.stderr, want)
 		}
-		w.run(t, append([]string{"detect-version", "--version", "7.2.0"}, w.upstreamArgs()...)...).failed(t, "passed over:", "7.2.0: InRelease")
+		w.run(t, append([]string{"detect-version", "--version", "7.2.0"}, w.upstreamArgs()...)...).failed(t, "upstream has 7.0.0, 7.0.1, 7.0.2", "7.2.0: InRelease has no valid signature")
 	})
 
 	// A version that nothing else here builds: no build cache may stand in for its packages.
