@@ -21,7 +21,8 @@ import (
 // TestHighAvailability takes three front-ends through what they are there for. It has a cluster of its own, which it restarts.
 func TestHighAvailability(t *testing.T) {
 	c := newCluster(t)
-	r := newRelease(t, c, "ha", append(frugal(), "replicas=3")...)
+	// On a busy machine followers may wait for seconds to hear from the leader: they are not to elect another meanwhile.
+	r := newRelease(t, c, "ha", append(frugal(), "replicas=3", `configuration.values.oned\.conf.RAFT/ELECTION_TIMEOUT_MS=8000`)...)
 	r.install(older)
 	r.helm("test")
 	leader := r.leader()
