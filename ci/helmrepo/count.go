@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -193,6 +194,12 @@ func (a Archive) content() (map[string]any, error) {
 		return nil, fmt.Errorf("chart archive %s: %s: %w", a.Filename, chartutil.ChartfileName, err)
 	}
 	delete(metadata, "version")
+	if annotations, ok := metadata["annotations"].(map[string]any); ok {
+		maps.DeleteFunc(annotations, func(name string, _ any) bool { return descriptive(name) })
+		if len(annotations) == 0 {
+			delete(metadata, "annotations")
+		}
+	}
 	content[chartutil.ChartfileName] = metadata
 	return content, nil
 }

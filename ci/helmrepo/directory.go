@@ -14,10 +14,17 @@ import (
 // indexName is the file that Helm reads first in a chart repository.
 const indexName = "index.yaml"
 
+// hubFile is what Artifact Hub reads of a chart repository. It is made where there is none, and is the owner's from then on.
+var hubFile = file{name: "artifacthub-repo.yml", data: []byte(`# What Artifact Hub reads of this chart repository. To have it verified, add the ID that Artifact Hub's control panel shows:
+# repositoryID: 00000000-0000-0000-0000-000000000000
+# This file stays as it is when charts are published.
+owners: []
+`)}
+
 // PublishDirectory puts an archive into dir, a chart repository as GitHub Pages or any web server serves it, and adds it to the
 // index.yaml there as MergeIndex does; dir and index are made when missing. Each file is replaced whole or not at all, the archive
 // before the index, so that nobody finds a version in the index whose archive is not there; a run that was cut off in between is
-// completed by running again, and an archive that has got lost is put back.
+// completed by running again, and an archive that has got lost is put back. With a new archive comes an artifacthub-repo.yml if there is none.
 //
 // When the directory has another archive of this version, in the index or in a file that the index does not have, nothing is changed and
 // the error is ErrVersionTaken.
@@ -54,6 +61,9 @@ func publishDirectory(dir string, a Archive, baseURL string, now time.Time) (pub
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, err
+	}
+	if _, err := os.Lstat(filepath.Join(dir, hubFile.name)); errors.Is(err, fs.ErrNotExist) {
+		files = append(files, hubFile)
 	}
 	for _, f := range files {
 		if err := writeFile(filepath.Join(dir, f.name), f.data); err != nil {

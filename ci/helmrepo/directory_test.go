@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"opennebula-kube/ci/helmrepo"
 )
@@ -36,7 +37,7 @@ func TestPublishDirectory(t *testing.T) {
 		t.Error("a new version is said to have been there")
 	}
 	after := content(t, dir)
-	if len(after) != 3 || after["opennebula-0.1.0.tgz"] != string(first.Data) || after["opennebula-0.2.0.tgz"] != string(second.Data) {
+	if len(after) != 4 || after["opennebula-0.1.0.tgz"] != string(first.Data) || after["opennebula-0.2.0.tgz"] != string(second.Data) {
 		t.Errorf("the directory holds %d files, or other archives", len(after))
 	}
 	// The older entry is there byte for byte, with the appVersion of its day.
@@ -57,6 +58,24 @@ func TestPublishDirectory(t *testing.T) {
 	}
 	if diff := cmp.Diff(after, content(t, dir)); diff != "" {
 		t.Errorf("publishing again has changed:\n%s", diff)
+	}
+}
+
+// What Artifact Hub reads is there from the beginning, and is the owner's.
+func TestPublishDirectoryForArtifactHub(t *testing.T) {
+	const name, owners = "artifacthub-repo.yml", "repositoryID: 01234567-89ab-cdef-0123-456789abcdef\n"
+	dir := t.TempDir()
+	publish(t, dir, archive(t, "opennebula", "0.1.0"))
+	var made struct {
+		Owners []any `json:"owners"`
+	}
+	if err := yaml.UnmarshalStrict([]byte(content(t, dir)[name]), &made); err != nil || made.Owners == nil {
+		t.Errorf("%v: %s", err, content(t, dir)[name])
+	}
+	write(t, dir, map[string]string{name: owners})
+	publish(t, dir, archive(t, "opennebula", "0.2.0"))
+	if got := content(t, dir)[name]; got != owners {
+		t.Errorf("it has become %q", got)
 	}
 }
 

@@ -23,6 +23,8 @@ type Image struct {
 	Tag string `yaml:"tag"`
 	// Digest is the digest of its manifest or index.
 	Digest string `yaml:"digest"`
+	// Platforms are those that it is for, as os/architecture; they are told to Artifact Hub.
+	Platforms []string `yaml:"-"`
 }
 
 // String is the image as Kubernetes takes it.

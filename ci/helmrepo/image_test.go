@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v4/pkg/chart/common/util"
 	chart "helm.sh/helm/v4/pkg/chart/v2"
+	"sigs.k8s.io/yaml"
 
 	"opennebula-kube/ci/helmrepo"
 )
@@ -143,6 +144,58 @@ func TestChartImageWithReusedValues(t *testing.T) {
 		if diff := cmp.Diff([]string{want}, images(t, c, nil)); diff != "" {
 			t.Error(diff)
 		}
+	}
+}
+
+// What Artifact Hub shows is valid, and neither changes nor the project count as other content.
+func TestPackageAnnotations(t *testing.T) {
+	of := released(releasedDigest)
+	of.Image.Platforms = []string{"linux/amd64", "linux/arm64"}
+	of.Changes = []helmrepo.Change{
+		{Kind: helmrepo.Changed, Description: "Image 7.2.0-2: base image has changed from \"a: b\" to # c"},
+		{Kind: helmrepo.Security, Description: "Image 7.2.0-2: a fix exists now for CVE-2026-1"},
+	}
+	of.Annotations = map[string]string{"org.opencontainers.image.revision": "0123"}
+	annotations := packaged(t, of).Metadata.Annotations
+	var images []struct {
+		Name, Image string
+		Platforms   []string
+	}
+	var changes []struct{ Kind, Description string }
+	must(t, yaml.UnmarshalStrict([]byte(annotations["artifacthub.io/images"]), &images))
+	must(t, yaml.UnmarshalStrict([]byte(annotations["artifacthub.io/changes"]), &changes))
+	if len(images) != 1 || images[0].Name != "opennebula" || images[0].Image != "ghcr.io/acme/opennebula:7.2.0-2@"+releasedDigest ||
+		!slices.Equal(images[0].Platforms, of.Image.Platforms) {
+		t.Errorf("images %+v", images)
+	}
+	if len(changes) != 2 || changes[0].Kind != "changed" || changes[0].Description != of.Changes[0].Description || changes[1].Kind != "security" {
+		t.Errorf("changes %+v", changes)
+	}
+	for name, want := range map[string]string{
+		"artifacthub.io/containsSecurityUpdates": "true", "artifacthub.io/license": "Apache-2.0", "artifacthub.io/operator": "false",
+		"org.opencontainers.image.revision": "0123",
+	} {
+		if annotations[name] != want {
+			t.Errorf("annotation %s is %q, want %q", name, annotations[name], want)
+		}
+	}
+
+	p := newPlaces(t)
+	first, _ := publishes(t, p.all(), func(version string) (helmrepo.Archive, error) {
+		of.Version = version
+		return helmrepo.Package(chartDir, of)
+	})
+	// The next run finds the image released, and knows of no change.
+	later := released(releasedDigest)
+	if _, told := packaged(t, later).Metadata.Annotations["artifacthub.io/containsSecurityUpdates"]; told {
+		t.Error("a release without a fix contains security updates")
+	}
+	second, _ := publishes(t, p.all(), func(version string) (helmrepo.Archive, error) {
+		later.Version = version
+		return helmrepo.Package(chartDir, later)
+	})
+	if second.Version != first.Version || second.Digest != first.Digest {
+		t.Errorf("version %s, then %s", first.Version, second.Version)
 	}
 }
 

@@ -42,6 +42,10 @@ type Release struct {
 	Date time.Time
 	// Image is the image that the chart runs unless values name another. Nil keeps the one that the sources name.
 	Image *Image
+	// Changes are those since the version before, as far as they are known.
+	Changes []Change
+	// Annotations are added to those of Chart.yaml.
+	Annotations map[string]string
 }
 
 // Package makes the archive of the chart in chartDir, with Helm's own loader (.helmignore is obeyed) and writer. AppVersion and Date must
@@ -75,6 +79,9 @@ func pack(chartDir string, of Release) (Archive, error) {
 		if err := of.Image.writeTo(c); err != nil {
 			return Archive{}, err
 		}
+	}
+	if err := of.annotate(c.Metadata); err != nil {
+		return Archive{}, err
 	}
 	sortDependencies(c)
 	c.StampModTimes(of.Date)

@@ -211,6 +211,9 @@ func (p *Pages) attempt(ctx context.Context, g *git, a Archive, baseURL string, 
 		// Else GitHub has Jekyll make a site of the files.
 		files = append(files, file{name: ".nojekyll"})
 	}
+	if _, there := tree[hubFile.name]; !there {
+		files = append(files, hubFile)
+	}
 	for _, f := range files {
 		object, err := g.store(ctx, f.data)
 		if err != nil {

@@ -206,6 +206,10 @@ func TestPagesForeignIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := served(t, dir, "gh-pages")
+	if !strings.Contains(got["artifacthub-repo.yml"], "owners: []") {
+		t.Errorf("artifacthub-repo.yml is %q", got["artifacthub-repo.yml"])
+	}
+	delete(got, "artifacthub-repo.yml")
 	if diff := cmp.Diff(map[string]string{"index.yaml": string(want), a.Filename: string(a.Data)}, got); diff != "" {
 		t.Error(diff)
 	}
@@ -357,7 +361,7 @@ func TestPagesOverHTTP(t *testing.T) {
 	if sent := s.sent.Load(); sent > 1<<15 {
 		t.Errorf("%d bytes were fetched", sent)
 	}
-	if files := served(t, s.dir, "gh-pages"); len(files) != 5 || files["large"] != noise.String() {
+	if files := served(t, s.dir, "gh-pages"); len(files) != 6 || files["large"] != noise.String() {
 		t.Errorf("%d files are served", len(files))
 	}
 	if history := commits(t, s.dir, "gh-pages"); len(history) != 5 {
@@ -372,7 +376,7 @@ func TestPagesWithoutFilter(t *testing.T) {
 	p := pages(t, s.url, pagesToken)
 	publishPages(t, p, archive(t, "opennebula", "0.1.0"))
 	publishPages(t, p, archive(t, "opennebula", "0.2.0"))
-	if files := served(t, s.dir, "gh-pages"); len(files) != 4 {
+	if files := served(t, s.dir, "gh-pages"); len(files) != 5 {
 		t.Errorf("%d files are served", len(files))
 	}
 }

@@ -23,7 +23,9 @@ func (r *run) chart(ctx context.Context, t target, image *ImageReport) error {
 		r.skip("publish", why)
 		return nil
 	}
-	places, pack := options.places(r.Now().UTC()), options.pack(chartRelease(t.Release, image))
+	what := chartRelease(t.Release, image)
+	what.Annotations, what.Changes = r.options.Project.labels(), chartChanges(*r.report.Plan)
+	places, pack := options.places(r.Now().UTC()), options.pack(what)
 	var archive helmrepo.Archive
 	if err := r.stage("package", options.Dir, func() (detail string, err error) {
 		if archive, err = helmrepo.Count(ctx, places, pack); err != nil {
@@ -69,9 +71,26 @@ func (r *run) packaged(archive helmrepo.Archive) {
 func chartRelease(of release.Release, image *ImageReport) helmrepo.Release {
 	packaged := helmrepo.Release{AppVersion: of.Version, Date: of.Date}
 	if image != nil {
-		packaged.Image = &helmrepo.Image{Repository: image.Repository, Tag: image.Tags[0], Digest: image.Digest}
+		packaged.Image = &helmrepo.Image{Repository: image.Repository, Tag: image.Tags[0], Digest: image.Digest, Platforms: image.Platforms}
 	}
 	return packaged
+}
+
+// chartChanges tells what a new image changes for those who use the chart. A plan that makes none knows of no change.
+func chartChanges(plan release.Plan) []helmrepo.Change {
+	var changes []helmrepo.Change
+	switch plan.Action {
+	case release.Build:
+		changes = append(changes, helmrepo.Change{Kind: helmrepo.Changed, Description: "OpenNebula " + plan.Release.Version})
+	case release.Rebuild:
+		for _, reason := range plan.Reasons {
+			changes = append(changes, helmrepo.Change{Kind: helmrepo.Changed, Description: "Image " + plan.RevisionTag() + ": " + reason})
+		}
+		if len(plan.Fixes) > 0 {
+			changes[len(changes)-1].Kind = helmrepo.Security // the last reason tells of them
+		}
+	}
+	return changes
 }
 
 // pack packages the chart for a release in whichever version it is given.
@@ -142,7 +161,7 @@ func releaseOf(ctx context.Context, of release.Release, images *registry.Reposit
 		return helmrepo.Release{}, fmt.Errorf("find the image that the chart is to refer to: %s has no released image of OpenNebula %s; release it first",
 			images.Name(), of.Version)
 	}
-	return chartRelease(of, &ImageReport{Repository: images.Name(), Digest: state.Published.Digest, Tags: []string{tag}}), nil
+	return chartRelease(of, &ImageReport{Repository: images.Name(), Digest: state.Published.Digest, Tags: []string{tag}, Platforms: state.Published.Platforms}), nil
 }
 
 // PublishedLine says in a line what became of a chart in one place.

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 	"helm.sh/helm/v4/pkg/chart/common"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 
 	"opennebula-kube/ci/gate"
@@ -46,20 +47,43 @@ func fileNames(report *pipeline.Report) []string {
 	return list
 }
 
-// chartImage is the image that the chart of a run refers to.
-func chartImage(t *testing.T, report *pipeline.Report) string {
+// chartOf is the chart of a run.
+func chartOf(t *testing.T, report *pipeline.Report) *chart.Chart {
 	t.Helper()
 	at := slices.IndexFunc(report.Files, func(f pipeline.File) bool { return strings.HasSuffix(f.Name, ".tgz") })
 	if at < 0 {
 		t.Fatalf("no chart among %v", fileNames(report))
 	}
-	chart, err := loader.LoadArchive(bytes.NewReader(report.Files[at].Data))
+	loaded, err := loader.LoadArchive(bytes.NewReader(report.Files[at].Data))
 	if err != nil {
 		t.Fatal(err)
 	}
-	at = slices.IndexFunc(chart.Files, func(f *common.File) bool { return f.Name == "files/image.yaml" })
+	return loaded
+}
+
+// wantChange checks the only change that the chart of a run tells of, and whether it is said to contain security updates.
+func wantChange(t *testing.T, report *pipeline.Report, kind, description, security string) {
+	t.Helper()
+	annotations := chartOf(t, report).Metadata.Annotations
+	var changes []helmrepo.Change
+	if err := yaml.Unmarshal([]byte(annotations["artifacthub.io/changes"]), &changes); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]helmrepo.Change{{Kind: helmrepo.Kind(kind), Description: description}}, changes); diff != "" {
+		t.Error(diff)
+	}
+	if got := annotations["artifacthub.io/containsSecurityUpdates"]; got != security {
+		t.Errorf("it is said to contain security updates: %q, want %q", got, security)
+	}
+}
+
+// chartImage is the image that the chart of a run refers to.
+func chartImage(t *testing.T, report *pipeline.Report) string {
+	t.Helper()
+	files := chartOf(t, report).Files
+	at := slices.IndexFunc(files, func(f *common.File) bool { return f.Name == "files/image.yaml" })
 	var image helmrepo.Image
-	if err := yaml.Unmarshal(chart.Files[at].Data, &image); err != nil {
+	if err := yaml.Unmarshal(files[at].Data, &image); err != nil {
 		t.Fatal(err)
 	}
 	return image.String()
@@ -183,6 +207,12 @@ func TestRebuild(t *testing.T) {
 			}
 			if one, two := chartVersions(t); first.Chart.Version != one || second.Chart.Version != two || third.Chart.Version != two || third.Chart.Published[0].Published {
 				t.Errorf("chart %+v, then %+v, then %+v", first.Chart, second.Chart, third.Chart)
+			}
+			wantChange(t, first, "changed", "OpenNebula 7.2.0", "")
+			if name == "fix" {
+				wantChange(t, second, "security", "Image 7.2.0-2: a fix exists now for CVE-2026-1", "true")
+			} else {
+				wantChange(t, second, "changed", "Image 7.2.0-2: "+second.Plan.Reasons[0], "")
 			}
 			if want := w.Images.Name() + ":7.2.0-2@" + second.Image.Digest; chartImage(t, third) != want {
 				t.Errorf("the chart refers to %s, want %s", chartImage(t, third), want)
@@ -428,6 +458,23 @@ func TestChartOfNextRelease(t *testing.T) {
 	}
 	if want := w.Images.Name() + ":7.4.0-1@" + second.Image.Digest; chartImage(t, second) != want {
 		t.Errorf("the chart refers to %s, want %s", chartImage(t, second), want)
+	}
+}
+
+// The chart names the project that releases it, and a commit alone makes no new version.
+func TestChartNamesProject(t *testing.T) {
+	w := newWorld(t, "7.2.0")
+	w.options.Project = pipeline.Project{URL: "https://github.com/acme/cloud", Revision: strings.Repeat("0", 40)}
+	first := w.released(t)
+	annotations := chartOf(t, first).Metadata.Annotations
+	for name, want := range map[string]string{"source": w.options.Project.URL, "revision": w.options.Project.Revision} {
+		if got := annotations["org.opencontainers.image."+name]; got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	w.options.Project.Revision = strings.Repeat("1", 40)
+	if second := w.released(t); second.Chart.Digest != first.Chart.Digest {
+		t.Errorf("another commit gives %+v after %+v", second.Chart, first.Chart)
 	}
 }
 

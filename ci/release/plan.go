@@ -84,6 +84,8 @@ type Plan struct {
 	Revision int `json:"revision"`
 	// Reasons has at least one sentence.
 	Reasons []string `json:"reasons"`
+	// Fixes are the IDs of the vulnerabilities whose fixes are a reason to rebuild.
+	Fixes []string `json:"fixes,omitempty"`
 	// Platforms are those that the image is to have, as os/architecture, sorted.
 	Platforms []string `json:"platforms"`
 	Base      Base     `json:"base"`
@@ -147,7 +149,7 @@ func NewPlan(target Release, all []Release, state State, wanted Wanted) (Plan, e
 			p.Reasons = []string{fmt.Sprintf("%s is listed in the registry, but there is no whole image under it", RevisionTag(target.Version, newest))}
 		}
 	} else if p.Reasons = p.rebuild(wanted); len(p.Reasons) > 0 {
-		p.Action = Rebuild
+		p.Action, p.Fixes = Rebuild, distinct(wanted.Fixable)
 	}
 	if p.Action == Build || p.Action == Rebuild {
 		p.Revision = newest + 1

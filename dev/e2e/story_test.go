@@ -307,7 +307,7 @@ func wantImage(t *testing.T, c *chart.Chart, want helmrepo.Image) {
 			continue
 		}
 		var image helmrepo.Image
-		if err := yaml.Unmarshal(file.Data, &image); err != nil || image != want {
+		if err := yaml.Unmarshal(file.Data, &image); err != nil || image.String() != want.String() {
 			t.Errorf("the chart refers to %s, want %s (%v)", image, want, err)
 		}
 		return
