@@ -39,7 +39,9 @@ type cluster struct {
 	client     *kubernetes.Clientset
 	helmPath   string
 	repository string
-	mariadb    sandbox.MariaDB
+	// digests are those of the images, by their versions.
+	digests map[string]string
+	mariadb sandbox.MariaDB
 }
 
 // newCluster starts a cluster whose pods reach some servers of this machine, as kube.Options has them. It skips the test where pods cannot be run.
@@ -138,6 +140,7 @@ func (c *cluster) publish(
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.digests = map[string]string{}
 	for _, version := range c.Versions {
 		built, err := engine.Build(t.Context(), pipeline.BuildSpec{
 			Version: version, Upstream: c.Upstream, UpstreamFingerprint: c.Fingerprint, BaseImage: c.BaseImage,
@@ -146,7 +149,7 @@ func (c *cluster) publish(
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := built.Push(t.Context(), repository, version); err != nil {
+		if c.digests[version], err = built.Push(t.Context(), repository, version); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -17,6 +17,7 @@ func TestInstall(t *testing.T) {
 			"MariaDB":           func(t *testing.T) { testMariaDB(t, c) },
 			"external database": func(t *testing.T) { testExternalDatabase(t, c) },
 			"backup to claim":   func(t *testing.T) { testBackupToClaim(t, c) },
+			"published chart":   func(t *testing.T) { testPublished(t, c) },
 			"backup to S3":      func(t *testing.T) { testBackupToS3(t, c, store) },
 		} {
 			t.Run(name, func(t *testing.T) {
