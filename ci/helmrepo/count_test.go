@@ -242,6 +242,20 @@ func TestCountRestores(t *testing.T) {
 	have(t, p.all(), a)
 }
 
+// A place that has lost another archive of the version does not take this one: both get the next version.
+func TestCountLostAnother(t *testing.T) {
+	p := newPlaces(t)
+	put(t, p.registry, pack(t, "0.2.0", "a"))
+	lost := pack(t, "0.2.0", "b")
+	put(t, p.directory, lost)
+	must(t, os.Remove(filepath.Join(p.directory.Dir, lost.Filename)))
+	a, _ := publishes(t, p.all(), packer(t, "0.2.0", "a"))
+	if a.Version != "0.2.1" {
+		t.Errorf("version %s", a.Version)
+	}
+	have(t, p.all(), a)
+}
+
 // What is not the chart is passed over, whatever its tag is like; its version is not taken either.
 func TestCountForeign(t *testing.T) {
 	p := newPlaces(t)
