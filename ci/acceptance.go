@@ -14,7 +14,7 @@ import (
 	ociregistry "opennebula-kube/ci/registry"
 )
 
-// Acceptance is what became of the acceptance tests.
+// What became of the acceptance tests.
 type Acceptance struct {
 	// +private
 	Text string
@@ -22,7 +22,7 @@ type Acceptance struct {
 	Error string
 }
 
-// Acceptance takes the image and the chart through the life of an installation.
+// Takes the image and the chart through the life of an installation.
 //
 // It tests with the packages that an upstream has now: first boot, logins, hosts, virtual machines, services, hooks, restarts, kills, lost
 // credentials, backup and restore, upgrades from each version to the next, a refused downgrade, and three front-ends. The container of the
@@ -136,7 +136,7 @@ func (m *OpennebulaKube) unreleased(
 	return newest, nil
 }
 
-// Summary tells what the acceptance tests found.
+// Tells what the acceptance tests found.
 //
 // Example: dagger call acceptance summary
 func (a *Acceptance) Summary() (string, error) { return a.Text, a.failure() }
@@ -149,7 +149,7 @@ func (a *Acceptance) failure() error {
 	return errors.New(a.Error + ":\n" + a.Text)
 }
 
-// ReportToGithub opens, updates or closes the issue that tells that the acceptance tests fail.
+// Opens, updates or closes the issue that tells that the acceptance tests fail.
 //
 // It is one issue for all failures in a row. The call prints what the tests found, and fails when they failed.
 //

@@ -18,7 +18,7 @@ import (
 	"opennebula-kube/ci/release"
 )
 
-// Chart is the Helm chart, as sources.
+// The Helm chart, as sources.
 type Chart struct {
 	// +private
 	Source *dagger.Directory
@@ -28,7 +28,7 @@ type Chart struct {
 	Golang string
 }
 
-// Chart is the Helm chart in the project's sources.
+// The Helm chart in the project's sources.
 //
 // Example: dagger call chart lint
 //
@@ -43,7 +43,7 @@ func (m *OpennebulaKube) Chart(
 	return &Chart{Source: source.Directory("chart/opennebula"), Dockerfile: source.File(dockerfile), Golang: m.Golang}
 }
 
-// Lint checks the chart with Helm's linter; it fails on warnings too.
+// Checks the chart with Helm's linter; fails on warnings too.
 //
 // Example: dagger call chart lint
 //
@@ -67,8 +67,9 @@ func (c *Chart) Lint(ctx context.Context) (string, error) {
 	return out.String(), nil
 }
 
-// Package packages the chart for an OpenNebula release. The release's date dates the archive: the same sources, release and image give the
-// same bytes.
+// Packages the chart for an OpenNebula release.
+//
+// The release's date dates the archive: the same sources, release and image give the same bytes.
 //
 // Example: dagger call -o out/ chart package --version 7.0.1 --registry ghcr.io/acme/opennebula archive
 //
@@ -152,7 +153,7 @@ func (c *Chart) subject(
 	return of, err
 }
 
-// Publish packages the chart for an OpenNebula release and publishes it.
+// Packages the chart for an OpenNebula release and publishes it.
 //
 // Example:
 //
@@ -282,7 +283,7 @@ func takeRepository(ctx context.Context, places *pipeline.ChartOptions, reposito
 	return dag.CurrentModule().Workdir(dir), nil
 }
 
-// ChartPublication is what publishing a chart came to.
+// What publishing a chart came to.
 type ChartPublication struct {
 	// Where the chart is now, a place a line.
 	Locations []string
@@ -290,7 +291,7 @@ type ChartPublication struct {
 	Changed *dagger.Directory
 }
 
-// Repository is the chart repository with the chart in it.
+// The chart repository with the chart in it.
 //
 // Example: dagger call chart publish --registry ghcr.io/acme/opennebula --chart-repository gh-pages repository export --path gh-pages
 func (p *ChartPublication) Repository() (*dagger.Directory, error) {

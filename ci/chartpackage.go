@@ -8,7 +8,7 @@ import (
 	"opennebula-kube/ci/internal/dagger"
 )
 
-// ChartPackage is a packaged chart.
+// A packaged chart.
 type ChartPackage struct {
 	// The chart's name.
 	Name string

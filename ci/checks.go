@@ -15,7 +15,7 @@ const golangImage = "docker.io/library/golang:1.26.8-bookworm@sha256:dc9ad6c05ac
 // sources is where the project's sources are in the container of a check.
 const sources = "/src"
 
-// Lint has golangci-lint look at the Go code and actionlint at the workflows.
+// Has golangci-lint look at the Go code and actionlint at the workflows.
 //
 // Example: dagger call lint
 //
@@ -31,7 +31,7 @@ func (m *OpennebulaKube) Lint(
 	return run(ctx, m.workshop(source).WithExec([]string{"make", "lint"}))
 }
 
-// UnitTests runs all tests that need no root.
+// Runs all tests that need no root.
 //
 // Example: dagger call unit-tests
 //
@@ -47,8 +47,10 @@ func (m *OpennebulaKube) UnitTests(
 	return run(ctx, m.workshop(source).WithExec([]string{"make", "unit"}))
 }
 
-// ImageTests runs the tests that build, scan and release the image for real, against a sandbox, on the embedded engine. Its container
-// has all of the engine's privileges, for it runs containers itself.
+// Runs the tests that build, scan and release the image for real.
+//
+// They run against a sandbox, on the embedded engine. The container that they run in has all of the engine's privileges, for it runs containers
+// itself.
 //
 // Example: dagger call image-tests
 //
@@ -64,7 +66,7 @@ func (m *OpennebulaKube) ImageTests(
 	return run(ctx, m.workshop(source).WithExec([]string{"make", "integration"}, dagger.ContainerWithExecOpts{InsecureRootCapabilities: true}))
 }
 
-// Generated fails when the code that Dagger generates is not what is committed: `dagger develop` makes it anew.
+// Fails when the code that Dagger generates is not what is committed: `dagger develop` makes it anew.
 //
 // Example: dagger call generated
 //
@@ -93,7 +95,7 @@ func (m *OpennebulaKube) Generated(
 	return nil
 }
 
-// Test runs the tests of the chart, and holds what it renders to against the schemas of Kubernetes.
+// Runs the tests of the chart, and holds what it renders to against the schemas of Kubernetes.
 //
 // Example: dagger call chart test
 //

@@ -9,7 +9,7 @@ import (
 	"opennebula-kube/ci/release"
 )
 
-// Releases lists the OpenNebula releases that can be installed on Ubuntu 24.04.
+// Lists the OpenNebula releases that can be installed on Ubuntu 24.04.
 //
 // A version is a release when the pinned key has signed its repository. Other versions that are listed upstream are passed over; the log has
 // the reasons.
@@ -54,7 +54,7 @@ func (m *OpennebulaKube) Releases(
 	return out.String(), err
 }
 
-// DetectVersion prints the newest OpenNebula release that can be installed on Ubuntu 24.04.
+// Prints the newest OpenNebula release that can be installed on Ubuntu 24.04.
 //
 // Example: dagger call detect-version --line 7.0
 //

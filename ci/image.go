@@ -11,7 +11,7 @@ import (
 	"opennebula-kube/ci/release"
 )
 
-// Image is an image that was built. Nothing of it is in a registry yet.
+// An image that was built. Nothing of it is in a registry yet.
 type Image struct {
 	// The OpenNebula release in it.
 	Version string
@@ -33,7 +33,7 @@ type Image struct {
 	Scanner *dagger.Container
 }
 
-// Build builds the image of an OpenNebula release, for all its platforms side by side. Nothing is sent anywhere.
+// Builds the image of an OpenNebula release, for all its platforms side by side. Nothing is sent anywhere.
 //
 // Example: dagger call build --version 7.0.1 --platform linux/amd64 as-oci export --path opennebula-7.0.1
 //
@@ -99,12 +99,12 @@ func (m *OpennebulaKube) Build(
 	}, nil
 }
 
-// AsOci is the image as an OCI layout, all platforms of it.
+// The image as an OCI layout, all platforms of it.
 //
 // Example: dagger call build --version 7.0.1 as-oci export --path opennebula-7.0.1
 func (i *Image) AsOci() *dagger.Directory { return i.Layout }
 
-// Container is the image as a container of Dagger, to look around in or to run.
+// The image as a container of Dagger, to look around in or to run.
 //
 // Example: dagger call build --version 7.0.1 container terminal
 func (i *Image) Container(
@@ -130,7 +130,7 @@ func (i *Image) Container(
 	return s.engine.Container(built, string(platform))
 }
 
-// SBOM lists what the image consists of for one platform, as CycloneDX JSON.
+// Lists what the image consists of for one platform, as CycloneDX JSON.
 //
 // Example: dagger call -o opennebula.cdx.json build --version 7.0.1 sbom --platform linux/amd64
 func (i *Image) SBOM(
@@ -171,7 +171,7 @@ func (i *Image) open(ctx context.Context, r request) (*session, pipeline.Image, 
 	return s, built, nil
 }
 
-// Scan looks for known vulnerabilities in the image and judges them.
+// Looks for known vulnerabilities in the image and judges them.
 //
 // Example: dagger call build --version 7.0.1 scan gate
 //
@@ -207,8 +207,10 @@ func (i *Image) Scan(
 	return newScan(report, err)
 }
 
-// Push releases the image, without the chart: it scans, judges and tries it, sends it to the registry as a new revision, and moves the
-// tags that stand for it. When the registry has what it is to have, nothing is sent.
+// Releases the image, without the chart.
+//
+// It scans, judges and tries the image, sends it to the registry as a new revision, and moves the tags that stand for it. When the registry has
+// what it is to have, nothing is sent.
 //
 // Example: dagger call build --version 7.0.1 push --registry ghcr.io/acme/opennebula --username acme --password env:REGISTRY_PASSWORD summary
 //

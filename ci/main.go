@@ -11,7 +11,7 @@ import (
 	"opennebula-kube/ci/internal/dagger"
 )
 
-// OpennebulaKube releases OpenNebula's control plane for Kubernetes.
+// Releases OpenNebula's control plane for Kubernetes.
 type OpennebulaKube struct {
 	// +private
 	Scanner *dagger.Container
@@ -19,7 +19,7 @@ type OpennebulaKube struct {
 	Golang string
 }
 
-// New says where the tools come from, for networks that do not reach the public registries.
+// Says where the tools come from, for networks that do not reach the public registries.
 //
 // Example: dagger call --scanner harbor.example.org/aquasec/trivy:0.74.0 release --dry-run
 func New(

@@ -9,7 +9,7 @@ import (
 	"opennebula-kube/ci/release"
 )
 
-// Plan says what a release would do for each release line, and why. It changes nothing.
+// Says what a release would do for each release line, and why. It changes nothing.
 //
 // Example: dagger call plan --registry ghcr.io/acme/opennebula
 //

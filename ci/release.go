@@ -11,7 +11,7 @@ import (
 	"opennebula-kube/ci/release"
 )
 
-// Release is what a release did, as far as it came.
+// What a release did, as far as it came.
 type Release struct {
 	// The OpenNebula versions that it was about, one for each line, the lowest first.
 	Versions []string
@@ -62,7 +62,7 @@ func newRelease(reports pipeline.Reports, failed error, changed *dagger.Director
 	return r, nil
 }
 
-// Release brings a registry and the chart repositories up to date with OpenNebula.
+// Brings a registry and the chart repositories up to date with OpenNebula.
 //
 // It detects the newest version of each release line, plans, builds, scans, judges, tries, pushes, moves tags, and packages and publishes
 // the chart. What is there already is skipped, so it can be run again at any time. Nothing is visible under any tag unless the gate and
@@ -224,15 +224,16 @@ func (m *OpennebulaKube) Release(
 	return newRelease(reports, err, changed, keepReport)
 }
 
-// Summary tells in a few lines what was released.
+// Tells in a few lines what was released.
 //
 // Example: dagger call release --dry-run summary
 func (r *Release) Summary() (string, error) {
 	return r.Text, r.failure()
 }
 
-// Markdown tells what was done, stage by stage, and what the gate said, for the summary of a GitHub Actions job. A release that failed
-// says the same in its error.
+// Tells what was done, for the summary of a GitHub Actions job.
+//
+// It goes stage by stage, and has what the gate said. A release that failed says the same in its error.
 //
 // Example: dagger call release --dry-run markdown
 func (r *Release) Markdown() (string, error) {
@@ -247,7 +248,7 @@ func (r *Release) failure() error {
 	return errors.New("\n\n" + r.Report) // a heading, in Markdown, begins a line
 }
 
-// Files are what the release made besides the image.
+// What the release made besides the image.
 //
 // They are release.json and, in a directory for each line, the verdict, scan reports, lists of contents, the log of a trial that failed,
 // and the chart's archive.
@@ -255,7 +256,7 @@ func (r *Release) failure() error {
 // Example: dagger call release --dry-run --keep-report files export --path out
 func (r *Release) Files() *dagger.Directory { return r.Made }
 
-// Repository is the chart repository that was given, with the chart in it.
+// The chart repository that was given, with the chart in it.
 //
 // Example: dagger call release --registry ghcr.io/acme/opennebula --chart-repository gh-pages repository export --path gh-pages
 func (r *Release) Repository() (*dagger.Directory, error) {

@@ -9,7 +9,7 @@ import (
 	"opennebula-kube/ci/internal/dagger"
 )
 
-// ReportToGithub tells GitHub what became of the release.
+// Tells GitHub what became of the release.
 //
 // What the gate found goes to code scanning and, with --issue, a failure to an issue, one for all failures in a row, which the next success
 // closes. The call prints the release as Markdown, for the summary of the job, and fails when the release failed. If GitHub does not take a

@@ -8,7 +8,7 @@ import (
 	"opennebula-kube/ci/pipeline"
 )
 
-// Scan is what was found in an image, and the verdict on it.
+// What was found in an image, and the verdict on it.
 type Scan struct {
 	// Tells whether the image may be released.
 	Passed bool
@@ -30,14 +30,14 @@ func newScan(report *pipeline.Report, err error) (*Scan, error) {
 	return &Scan{Passed: report.Gate.Passed, Error: report.Error, Made: files}, nil
 }
 
-// Table is the verdict for people.
+// The verdict for people.
 //
 // Example: dagger call build --version 7.0.1 scan table
 func (s *Scan) Table(ctx context.Context) (string, error) {
 	return s.Made.File("gate.txt").Contents(ctx)
 }
 
-// Json is the verdict for programs.
+// The verdict for programs.
 //
 // Example: dagger call build --version 7.0.1 scan json
 //
@@ -46,26 +46,26 @@ func (s *Scan) Json(ctx context.Context) (string, error) {
 	return s.Made.File("gate.json").Contents(ctx)
 }
 
-// Sarif is the verdict for code scanning.
+// The verdict for code scanning.
 //
 // Example: dagger call -o opennebula.sarif build --version 7.0.1 scan sarif
 func (s *Scan) Sarif(ctx context.Context) (string, error) {
 	return s.Made.File("gate.sarif").Contents(ctx)
 }
 
-// Markdown is the verdict for the summary of a GitHub Actions job.
+// The verdict for the summary of a GitHub Actions job.
 //
 // Example: dagger call build --version 7.0.1 scan markdown
 func (s *Scan) Markdown(ctx context.Context) (string, error) {
 	return s.Made.File("gate.md").Contents(ctx)
 }
 
-// Files are the verdict in all forms, and for each platform what Trivy found and what the image consists of.
+// The verdict in all forms, and for each platform what Trivy found and what the image consists of.
 //
 // Example: dagger call build --version 7.0.1 scan files export --path out
 func (s *Scan) Files() *dagger.Directory { return s.Made }
 
-// Gate fails unless the image may be released. It prints the verdict.
+// Fails unless the image may be released. It prints the verdict.
 //
 // Example: dagger call build --version 7.0.1 scan gate
 func (s *Scan) Gate(ctx context.Context) (string, error) {

@@ -37,6 +37,12 @@ func TestHelp(t *testing.T) {
 				continue
 			}
 			functions++
+			// A list of functions shows the first line alone.
+			first, rest, _ := strings.Cut(function.Doc.Text(), "\n")
+			if !strings.HasSuffix(first, ".") || rest != "" && !strings.HasPrefix(rest, "\n") || strings.HasPrefix(first, function.Name.Name+" ") {
+				t.Errorf("%s: the help of %s does not begin with one sentence in a line of its own, without its name in Go: %q",
+					files.Position(function.Pos()), function.Name.Name, first)
+			}
 			if !strings.Contains(function.Doc.Text(), "Example") || !strings.Contains(function.Doc.Text(), "dagger call ") {
 				t.Errorf("%s: %s has no example", files.Position(function.Pos()), function.Name.Name)
 			}
