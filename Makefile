@@ -34,7 +34,7 @@ generate: ## write the READMEs of the charts anew
 .PHONY: integration
 integration: ## tests that build, scan and push for real; they need root
 	@tests=$$(go tool -n gotestsum); \
-	  $$tests --format testname -- -timeout 60m ./dev/local/... ./dev/sandbox/... ./dev/kube/... ./dev/container/... ./dev/install/... ./dev/e2e/...; \
+	  $$tests --format testname -- -timeout 80m ./dev/local/... ./dev/sandbox/... ./dev/kube/... ./dev/container/... ./dev/install/... ./dev/e2e/...; \
 	  cd image; $$tests --format testname -- -timeout 60m ./...
 
 # Without an upstream it is the sandbox; UPSTREAM_FINGERPRINT, BASE_IMAGE and VERSIONS have defaults: see dev/acceptance.
