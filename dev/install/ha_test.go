@@ -112,7 +112,7 @@ func (r *release) leaderOtherThan(former string) string {
 // be there without its database and refuse the leader's login, which the leader's oned takes for a newer term, and it would lead no more.
 func (r *release) kill(pod string) {
 	r.t.Helper()
-	// The program is killed with all others, or loses its container: nothing comes back in the end.
+	// The container ends with its programs, so this call ends in an error.
 	_, _ = r.tryExec(r.t.Context(), pod, "opennebula", "bash", "-c", "kill -KILL -1")
 	if err := r.client.CoreV1().Pods(r.namespace).Delete(r.t.Context(), pod, meta.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil {
 		r.t.Fatal(err)
