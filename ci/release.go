@@ -47,7 +47,7 @@ func newRelease(reports pipeline.Reports, failed error, changed *dagger.Director
 	if err != nil {
 		return nil, errors.Join(failed, err)
 	}
-	r := &Release{Error: reports.Error(), Text: text.String(), Report: markdown, Made: files, Changed: changed}
+	r := &Release{Error: reports.Failure(), Text: text.String(), Report: markdown, Made: files, Changed: changed}
 	for _, report := range reports {
 		if report.Version != "" {
 			r.Versions = append(r.Versions, report.Version)

@@ -113,7 +113,7 @@ func TestLineFails(t *testing.T) {
 					t.Errorf("a chart for what was not released: %+v", report.Chart)
 				}
 			}
-			if text := reports.Error(); !strings.HasPrefix(text, "OpenNebula "+failing+": ") {
+			if text := reports.Failure(); !strings.HasPrefix(text, "OpenNebula "+failing+": ") {
 				t.Errorf("the reports' error is %q", text)
 			}
 			markdown, err := reports.Markdown()

@@ -99,8 +99,8 @@ func (r Reports) Files() ([]File, error) {
 	return append(files, File{Name: "release.json", Data: append(data, '\n')}), nil
 }
 
-// Error tells why lines failed; empty when none did.
-func (r Reports) Error() string {
+// Failure tells why lines failed; empty when none did.
+func (r Reports) Failure() string {
 	var failed []string
 	for _, report := range r {
 		switch {
